@@ -1,0 +1,1 @@
+"""Customers, tickets and letters; knows neither messengers nor Rasa."""

@@ -1,0 +1,22 @@
+"""What every ticket and letter needs to know about the place it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from handoff.notices import Notices
+from handoff.shop import Shop
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The shop's support desk: who we are, where letters go, what signs our addresses and links."""
+
+    shop: Shop
+    support_address: str
+    agents_address: str
+    base_url: str
+    data_dir: Path
+    signing_key: bytes
+    notices: Notices

@@ -1,0 +1,123 @@
+"""When people answer: business hours, the moment a first answer is due, and how that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+
+import holidays
+
+from handoff.shop import Shop, ShopFileInvalid
+from handoff.words import words
+
+#: No question waits longer than this for a first answer, weekends included (requirement R46).
+CEILING = timedelta(hours=24)
+
+#: shop.yml that leaves no open day for so long is a mistake.
+LONGEST_BREAK_DAYS = 366
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When a first answer is due.
+
+    `promised` is in working hours: what is said to the customer, because then a person really answers. `ceiling` is
+    24 hours of wall time after the question, even on a weekend.
+    """
+
+    promised: datetime
+    ceiling: datetime
+
+    @property
+    def alarm(self) -> datetime:
+        """When somebody must be told that no answer has gone out: whichever comes first."""
+        return min(self.promised, self.ceiling)
+
+
+def is_open(shop: Shop, at: datetime) -> bool:
+    """Whether people answer at this moment."""
+    local = at.astimezone(shop.zone)
+    return _works_on(shop, local.date()) and shop.hours.start <= local.time() < shop.hours.end
+
+
+def next_opening(shop: Shop, at: datetime) -> datetime:
+    """The first moment from `at` on at which people answer, in UTC; `at` itself while they do."""
+    start, _ = next(_open_spans(shop, at))
+    return max(start, at.astimezone(UTC))
+
+
+def answer_by(shop: Shop, asked: datetime) -> Deadline:
+    """When a question asked at `asked` gets its first answer at the latest."""
+    asked = asked.astimezone(UTC)
+    left = shop.first_answer
+    for start, end in _open_spans(shop, asked):
+        begun = max(start, asked)
+        if end - begun >= left:
+            return Deadline(begun + left, asked + CEILING)
+        left -= end - begun
+    raise AssertionError("open spans never end")
+
+
+def spoken_deadline(shop: Shop, answer_by: datetime, now: datetime, language: str) -> str:
+    """The deadline in a sentence and in the shop's time: "сегодня до 15:20", "by Monday 11:00"."""
+    due = answer_by.astimezone(shop.zone)
+    days = (due.date() - now.astimezone(shop.zone).date()).days
+    spoken = words(language)
+    form = "today" if days <= 0 else "tomorrow" if days == 1 else "weekday" if days < 7 else "date"
+    said: str = spoken["deadline"][form].format(
+        time=f"{due:%H:%M}",
+        weekday=spoken["weekdays"][due.weekday()],
+        day=due.day,
+        month=spoken["months"][due.month - 1],
+    )
+    return said
+
+
+def written_deadline(shop: Shop, answer_by: datetime, language: str) -> str:
+    """The deadline as a letter says it, which may be read on another day: "by 11:00 on Monday, 23 November"."""
+    due = answer_by.astimezone(shop.zone)
+    spoken = words(language)
+    said: str = spoken["deadline"]["written"].format(
+        time=f"{due:%H:%M}",
+        weekday=spoken["weekdays"][due.weekday()],
+        day=due.day,
+        month=spoken["months"][due.month - 1],
+    )
+    return said
+
+
+def _open_spans(shop: Shop, at: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The spans in which people answer, in UTC and in order; the first is the one that `at` lies in or the next."""
+    day = at.astimezone(shop.zone).date()
+    closed_days = 0
+    while closed_days < LONGEST_BREAK_DAYS:
+        if _works_on(shop, day):
+            closed_days = 0
+            start, end = (
+                datetime.combine(day, clock, shop.zone).astimezone(UTC) for clock in (shop.hours.start, shop.hours.end)
+            )
+            if at < end:
+                yield start, end
+        closed_days += 1
+        day += timedelta(days=1)
+    raise ShopFileInvalid("shop.yml: hours: no day is open for a year; check days and holidays")
+
+
+def _works_on(shop: Shop, day: date) -> bool:
+    hours = shop.hours
+    if day.weekday() not in hours.weekdays or day in hours.extra_holidays:
+        return False
+    return hours.holidays_country is None or day not in _public_holidays(hours.holidays_country)
+
+
+@cache
+def _public_holidays(country: str) -> holidays.HolidayBase:
+    """The holidays of a country; years are filled in as they are asked for."""
+    try:
+        return holidays.country_holidays(country)
+    except NotImplementedError:
+        raise ShopFileInvalid(
+            f"shop.yml: hours.holidays.country: {country!r} is not known; write a code like RU"
+        ) from None

@@ -1,0 +1,150 @@
+"""Who is writing: an order number and a registered address that belong together identify a customer, nothing less does.
+
+A stranger must not learn from us whether an order or an address exists. So every failure, a used-up limit included,
+looks the same and takes the same look-ups, and addresses leave this module only masked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from handoff.crm.port import CrmPort, CrmUnavailable, Customer, Order
+from handoff.database import Database
+from handoff.identifiers import ADDRESS_REFERENCE, mask_address, normalise_address, normalise_order_number
+from handoff.models import Claim, LetterOut, Ticket, TypedAddress
+
+#: How long a typed address is kept: longer than a conversation about one case, no longer than needed.
+ADDRESS_KEPT = timedelta(hours=48)
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+#: What one conversation may claim. Enough for typing errors and several orders, too little for guessing.
+CLAIMS_PER_CHAT = ((HOUR, 5), (DAY, 10))
+
+#: Wrong addresses per order number and day, over all conversations.
+FAILURES_PER_ORDER = ((DAY, 5),)
+
+#: Confirmations that conversations may cause in one mailbox, so that nobody is mail-bombed through us.
+CONFIRMATIONS_PER_ADDRESS = ((HOUR, 3), (DAY, 6))
+
+#: Rows older than every limit are of no use.
+CLAIMS_KEPT = timedelta(days=2)
+
+
+@dataclass(frozen=True)
+class Requester:
+    """An identified customer, the order he named, and the one of his registered addresses that he typed."""
+
+    customer: Customer
+    order: Order
+    registered_address: str
+
+
+def keep_address(session: Session, sender_id: str, address: str, now: datetime) -> str:
+    """Keep a typed address for 48 hours and return what may be said instead of it: "m…k@example.com#17"."""
+    session.execute(delete(TypedAddress).where(TypedAddress.typed_at < now - ADDRESS_KEPT))
+    row = TypedAddress(sender_id=sender_id, address=address.strip(), typed_at=now)
+    session.add(row)
+    session.flush()
+    return f"{mask_address(row.address)}#{row.id}"
+
+
+def typed_address(session: Session, sender_id: str, reference: str) -> str | None:
+    """The address behind a reference; None when it is gone or was typed in another conversation."""
+    found = ADDRESS_REFERENCE.fullmatch(reference.strip())
+    if found is None:
+        return None
+    return session.scalar(
+        select(TypedAddress.address).where(TypedAddress.id == int(found["id"]), TypedAddress.sender_id == sender_id)
+    )
+
+
+async def identify(
+    database: Database, crm: CrmPort, sender_id: str, order_number: str, address: str, now: datetime
+) -> Requester | None:
+    """The customer whom this order number and this address identify together.
+
+    None for every mismatch and also when a limit is used up, even for a right pair.
+
+    Raises:
+        CrmUnavailable: nothing is known now; the attempt does not count.
+    """
+    number = normalise_order_number(order_number)
+    typed = normalise_address(address)
+    claim = await database.run(lambda session: _record(session, sender_id, number, typed, now))
+    try:
+        requester = await _compare(crm, number, typed)
+    except CrmUnavailable:
+        await database.run(lambda session: _forget(session, claim))
+        raise
+    within_limits = await database.run(lambda session: _settle(session, claim, sender_id, requester, number, now))
+    return requester if within_limits else None
+
+
+async def _compare(crm: CrmPort, number: str, typed: str) -> Requester | None:
+    """Compare with all addresses of the order's customer; an unknown order takes the same two look-ups."""
+    order = await crm.order(number)
+    customer = await crm.customer(order.customer_id if order else "")
+    registered = None
+    for candidate in sorted(customer.addresses) if customer else [""]:
+        if hmac.compare_digest(normalise_address(candidate).encode(), typed.encode()):
+            registered = candidate
+    if order is None or customer is None or registered is None or order.number != number:
+        return None
+    return Requester(customer, order, registered)
+
+
+def _record(session: Session, sender_id: str, number: str, typed: str, now: datetime) -> int | None:
+    """Count the attempt before it is looked at, so that attempts made at once cannot slip past a limit.
+
+    Returns the claim's id, None past the chat's limit: such attempts are not kept, or one conversation could use up
+    the failures of any order.
+    """
+    session.execute(delete(Claim).where(Claim.at < now - CLAIMS_KEPT))
+    of_chat = select(func.count()).select_from(Claim).where(Claim.sender_id == sender_id)
+    if any(session.scalars(of_chat.where(Claim.at > now - span)).one() >= most for span, most in CLAIMS_PER_CHAT):
+        return None
+    row = Claim(
+        sender_id=sender_id, order_number=number[:64], address_hash=hashlib.sha256(typed.encode()).hexdigest(), at=now
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def _forget(session: Session, claim: int | None) -> None:
+    session.execute(delete(Claim).where(Claim.id == claim))
+
+
+def _settle(
+    session: Session, claim: int | None, sender_id: str, requester: Requester | None, number: str, now: datetime
+) -> bool:
+    """Note whether the pair was right, and say whether the limits allow to act on it."""
+    row = session.get(Claim, claim) if claim is not None else None
+    if row is not None:
+        row.matched = requester is not None
+        session.flush()
+    failures = select(func.count()).select_from(Claim).where(Claim.order_number == number[:64], ~Claim.matched)
+    letters = (
+        select(func.count())
+        .select_from(LetterOut)
+        .where(
+            LetterOut.to_address == (requester.registered_address if requester else ""),
+            LetterOut.template == "confirmation",
+        )
+    )
+    used_up = [
+        *(session.scalars(failures.where(Claim.at > now - span)).one() >= most for span, most in FAILURES_PER_ORDER),
+        *(
+            session.scalars(letters.where(LetterOut.created_at > now - span)).one() >= most
+            for span, most in CONFIRMATIONS_PER_ADDRESS
+        ),
+    ]
+    disputed = session.scalar(select(Ticket.number).where(Ticket.sender_id == sender_id, Ticket.disputed).limit(1))
+    return row is not None and not any(used_up) and disputed is None

@@ -1,0 +1,1 @@
+"""Letters out, letters in, and how they belong together."""

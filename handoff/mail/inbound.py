@@ -1,0 +1,283 @@
+"""Judges every letter that comes in, in one order of questions, and files it where it belongs or in quarantine.
+
+A letter is never dropped and never believed: a ticket is found by an address that we signed, its author by the side
+that this address was given to. Everything else waits for a person, with the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import Message
+from email.parser import BytesHeaderParser
+from typing import Literal
+
+from flufl.bounce import all_failures
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from handoff.desk import Desk
+from handoff.identifiers import normalise_address
+from handoff.mail.addresses import read_reply_address
+from handoff.mail.compose import MESSAGE_ID
+from handoff.mail.reading import (
+    LetterUnreadable,
+    ReadLetter,
+    addresses,
+    dedupe_key,
+    header,
+    own_id,
+    read_letter,
+    storable,
+)
+from handoff.models import Audience, LetterIn, LetterOut, Outcome, Ticket
+from handoff.tickets import CLOSE_COMMAND, file_agent_letter, file_customer_letter, note_bounce
+
+log = logging.getLogger(__name__)
+
+#: More than any mail server we know passes on; the stdlib's parser needs ten times a letter's size in memory.
+MAX_LETTER_BYTES = 25 * 1024 * 1024
+
+#: What is kept of a letter that is too large.
+KEPT_OF_LARGE_BYTES = 64 * 1024
+
+MACHINE_SUBJECT = re.compile(
+    r"^\W*(автоответ|автоматический ответ|out of office|automatic reply|auto-?reply)", re.IGNORECASE
+)
+MACHINE_SENDER = re.compile(r"^(mailer-daemon|postmaster|no-?reply|do-?not-?reply)\b", re.IGNORECASE)
+BOUNCE_SENDER = re.compile(r"^(mailer-daemon|postmaster)\b", re.IGNORECASE)
+
+#: The part of a delivery report that says why (RFC 3464 2.3).
+DIAGNOSIS = re.compile(r"^Diagnostic-Code:\s*(?:smtp;\s*)?(.+(?:\n[ \t].+)*)", re.IGNORECASE | re.MULTILINE)
+STATUS = re.compile(r"^Status:\s*([245])\.\d+\.\d+", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What becomes of a letter."""
+
+    outcome: Outcome
+    reason: str = ""
+    ticket: Ticket | None = None
+    author: Literal["customer", "agent", "other"] | None = None
+
+
+def take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now: datetime) -> LetterIn:
+    """Judge a letter and do what follows from it. Never raises for anything that is in the letter.
+
+    `recipients` are those of the envelope, as far as they are known; the letter's own headers are looked at as well.
+    """
+    if len(raw) > MAX_LETTER_BYTES:
+        return quarantine_large(session, raw[:KEPT_OF_LARGE_BYTES], len(raw), recipients, now)
+    try:
+        with session.begin_nested():
+            return _take_in(session, raw, recipients, desk, now)
+    except OperationalError:
+        raise  # the database's trouble, not the letter's: it is taken in when the database is back
+    except LetterUnreadable as error:
+        reason = f"cannot be read: {error}"
+    except Exception as error:  # one poisonous letter must not hold up the mailbox
+        reason = f"cannot be read: {type(error).__name__}"
+        log.warning("a letter of %d bytes is quarantined", len(raw), exc_info=True)
+    return _quarantine_unread(session, raw, recipients, reason, now)
+
+
+def quarantine_large(session: Session, head: bytes, size: int, recipients: list[str], now: datetime) -> LetterIn:
+    """Keep the beginning of a letter of `size` bytes that is too large to be taken in."""
+    return _quarantine_unread(session, head, recipients, f"too large: {size} bytes", now)
+
+
+def _take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now: datetime) -> LetterIn:
+    read = read_letter(raw)
+    key = dedupe_key(read.message, raw)
+    known = session.scalar(select(LetterIn).where(LetterIn.dedupe_key == key))
+    if known is not None:
+        return _keep_duplicate(session, known, raw, recipients, read, now)
+    machine = _machine(read.message)
+    if _is_ours(session, read.message, desk):
+        verdict = _Verdict("ignored", "our own letter")
+    elif _is_bounce(read.message):
+        verdict = _Verdict("bounce", "delivery report about no letter of ours")
+    elif machine:
+        verdict = _Verdict("ignored", machine)
+    else:
+        verdict = _judge(session, read, recipients, desk)
+    letter = _keep(session, key, raw, recipients, now, verdict, read)
+    if verdict.outcome == "bounce":
+        _file_bounce(session, read.message, letter, desk, now)
+    elif verdict.outcome == "threaded" and verdict.ticket is not None:
+        file = file_agent_letter if verdict.author == "agent" else file_customer_letter
+        file(session, verdict.ticket, letter, read, desk, now)
+    return letter
+
+
+def _judge(session: Session, read: ReadLetter, recipients: list[str], desk: Desk) -> _Verdict:
+    """Which ticket a person's letter belongs to, and who has written it."""
+    signed = _signed(desk, [*recipients, *read.recipients])
+    ticket = session.get(Ticket, signed[0]) if signed else None
+    if signed and ticket is not None:
+        return _of_agent(ticket, read) if signed[1] == "agents" else _of_customer(ticket, read)
+    answered = _answered(session, read)
+    if answered is None:
+        return _Verdict("quarantined", "belongs to no ticket: no reply address or letter of ours in it", author="other")
+    ticket = session.get_one(Ticket, answered.ticket_number)
+    if answered.audience == "customer":
+        return _of_customer(ticket, read)
+    # An agent's name is given only to whoever uses the address that was given to the agents.
+    return _Verdict("quarantined", "answers a letter to the agents without its reply address", ticket, "other")
+
+
+def _of_agent(ticket: Ticket, read: ReadLetter) -> _Verdict:
+    if not read.text and not read.attachments:
+        return _Verdict("quarantined", "nothing in it but the quoted letter", ticket, "agent")
+    if ticket.requester is None and read.text.lower() != CLOSE_COMMAND:
+        reason = f"ticket has no registered address; support assign {ticket.number} sends it"
+        return _Verdict("quarantined", reason, ticket, "agent")
+    return _Verdict("threaded", "", ticket, "agent")
+
+
+def _of_customer(ticket: Ticket, read: ReadLetter) -> _Verdict:
+    if ticket.requester is None or normalise_address(read.from_address) != normalise_address(ticket.requester):
+        return _Verdict("quarantined", "not from the ticket's registered address", ticket, "other")
+    return _Verdict("threaded", "", ticket, "customer")
+
+
+def _signed(desk: Desk, candidates: Iterable[str]) -> tuple[int, Audience] | None:
+    """The first of the addresses that we signed."""
+    return next(filter(None, (read_reply_address(desk.signing_key, address) for address in candidates)), None)
+
+
+def _answered(session: Session, read: ReadLetter) -> LetterOut | None:
+    """The newest of our letters that this one answers."""
+    for name in read.references:
+        sent = session.scalar(select(LetterOut).where(LetterOut.message_id == name))
+        if sent is not None:
+            return sent
+    return None
+
+
+def _is_ours(session: Session, message: Message, desk: Desk) -> bool:
+    """Whether one of our own letters came back to us."""
+    if "X-Handoff-Ticket" in message and desk.support_address.casefold() in map(
+        str.casefold, addresses(message, "From")
+    ):
+        return True
+    name = own_id(message)
+    return name is not None and session.scalar(select(LetterOut.id).where(LetterOut.message_id == name)) is not None
+
+
+def _is_bounce(message: Message) -> bool:
+    if message.get_content_type() == "multipart/report":
+        return str(message.get_param("report-type", "")).lower() == "delivery-status"
+    sender = next(iter(addresses(message, "From")), "")
+    if header(message, "Return-Path") != "<>" and not BOUNCE_SENDER.match(sender):
+        return False
+    # Out-of-office programs use the empty sender as well, but say what they are.
+    return not header(message, "Auto-Submitted").lower().startswith("auto-replied")
+
+
+def _machine(message: Message) -> str:
+    """Why the letter was written by a machine, "" when a person may have written it."""
+    submitted = re.sub(r"\(.*?\)|;.*", "", header(message, "Auto-Submitted")).strip().lower()
+    if submitted not in ("", "no"):
+        return f"automatic: Auto-Submitted {submitted[:40]}"
+    if message.get_content_type() == "multipart/report":
+        return "automatic: a report"
+    precedence = header(message, "Precedence").lower()
+    if precedence in ("bulk", "junk", "list", "auto_reply"):
+        return f"automatic: Precedence {precedence}"
+    for name in ("X-Autoreply", "X-Autorespond", "X-Autoresponder", "List-Id"):
+        if name in message:
+            return f"automatic: {name}"
+    if MACHINE_SENDER.match(next(iter(addresses(message, "From")), "")):
+        return "automatic: nobody reads that sender's mail"
+    return "automatic: subject" if MACHINE_SUBJECT.match(header(message, "Subject")) else ""
+
+
+def _file_bounce(session: Session, message: Message, letter: LetterIn, desk: Desk, now: datetime) -> None:
+    """Believe a report only if it names a letter that we sent: anybody can write a report."""
+    text = "\n".join(_report_parts(message))
+    sent = None
+    for name in MESSAGE_ID.findall(text):
+        sent = session.scalar(select(LetterOut).where(LetterOut.message_id == name))
+        if sent is not None:
+            break
+    if sent is None:
+        return
+    letter.ticket_number = sent.ticket_number
+    status, said = STATUS.search(text), DIAGNOSIS.search(text)
+    _, for_good = all_failures(message)
+    permanent = status[1] == "5" if status else bool(for_good)
+    diagnosis = " ".join(said[1].split())[:500] if said else ""
+    letter.reason = f"delivery report: {diagnosis or ('permanent' if permanent else 'temporary')}"
+    note_bounce(session, sent, diagnosis, permanent, letter, desk, now)
+
+
+def _report_parts(message: Message) -> list[str]:
+    """A report's own words and the headers of the letter it is about, as text."""
+    texts = [str(message.get("In-Reply-To", "")), str(message.get("References", ""))]
+    for part in message.walk():
+        if part is not message:
+            texts.append("\n".join(f"{name}: {value}" for name, value in part.items()))
+        content = None if part.is_multipart() else part.get_payload(decode=True)
+        if isinstance(content, bytes) and part.get_content_maintype() in ("text", "message"):
+            texts.append(content[:KEPT_OF_LARGE_BYTES].decode(errors="replace"))
+    return [storable(text) for text in texts]
+
+
+def _keep(
+    session: Session, key: str, raw: bytes, recipients: list[str], now: datetime, verdict: _Verdict, read: ReadLetter
+) -> LetterIn:
+    """Store the letter with what was decided about it."""
+    letter = LetterIn(
+        dedupe_key=key,
+        message_id=read.message_id,
+        received_at=now,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        ticket_number=verdict.ticket.number if verdict.ticket else None,
+        author=verdict.author,
+        from_address=read.from_address,
+        recipients=recipients,
+        raw=raw,
+        text=read.text,
+        attachments=len(read.attachments),
+    )
+    session.add(letter)
+    session.flush()
+    return letter
+
+
+def _keep_duplicate(
+    session: Session, known: LetterIn, raw: bytes, recipients: list[str], read: ReadLetter, now: datetime
+) -> LetterIn:
+    verdict = _Verdict("duplicate", f"the same as letter {known.id}", author=known.author)
+    letter = _keep(session, f"copy:{secrets.token_hex(16)}", raw, recipients, now, verdict, read)
+    letter.ticket_number = known.ticket_number
+    return letter
+
+
+def _quarantine_unread(session: Session, raw: bytes, recipients: list[str], reason: str, now: datetime) -> LetterIn:
+    """Keep a letter of which at most the headers can be read; the same bytes again are a duplicate."""
+    key = f"raw:{hashlib.sha256(raw).hexdigest()}"
+    known = session.scalar(select(LetterIn).where(LetterIn.dedupe_key == key))
+    head = BytesHeaderParser().parsebytes(raw[:KEPT_OF_LARGE_BYTES])
+    letter = LetterIn(
+        dedupe_key=f"copy:{secrets.token_hex(16)}" if known else key,
+        message_id=own_id(head),
+        received_at=now,
+        outcome="duplicate" if known else "quarantined",
+        reason=f"the same as letter {known.id}" if known else reason,
+        from_address=next(iter(addresses(head, "From")), ""),
+        recipients=recipients,
+        raw=raw,
+    )
+    session.add(letter)
+    session.flush()
+    return letter

@@ -1,0 +1,78 @@
+"""Writes letters into the outbox, each into its thread and each purpose once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from handoff.desk import Desk
+from handoff.mail.compose import Attachment, Draft, compose, letter_id, split_attachments
+from handoff.models import Audience, LetterIn, LetterOut, Ticket
+
+
+def post_letter(
+    session: Session,
+    ticket: Ticket,
+    desk: Desk,
+    audience: Audience,
+    template: str,
+    purpose: str,
+    facts: dict[str, Any],
+    now: datetime,
+    files: Sequence[Attachment] = (),
+    automatic: bool = True,
+) -> None:
+    """Write a letter into the outbox, in the ticket's thread with this audience; once for each purpose."""
+    if session.scalar(select(LetterOut.id).where(LetterOut.purpose == purpose)) is not None:
+        return
+    to_address = ticket.requester if audience == "customer" else desk.agents_address
+    if to_address is None:
+        raise AssertionError(f"ticket {ticket.number} has nobody to write to")
+    attached, left_out = split_attachments(files)
+    draft = Draft(
+        purpose=purpose,
+        audience=audience,
+        template=template,
+        to_address=to_address,
+        facts={**facts, "attached": len(attached), "left_out": left_out},
+        thread=_thread(session, ticket, audience),
+        attachments=attached,
+        automatic=automatic,
+    )
+    session.add(
+        LetterOut(
+            purpose=purpose,
+            ticket_number=ticket.number,
+            audience=audience,
+            message_id=letter_id(desk, ticket, purpose),
+            to_address=to_address,
+            template=template,
+            raw=compose(desk, ticket, draft, now).as_bytes(),
+            not_before=now,
+            created_at=now,
+        )
+    )
+    session.flush()
+
+
+def _thread(session: Session, ticket: Ticket, audience: Audience) -> list[str]:
+    """Message-IDs of what this audience has had from us and written to us, oldest first.
+
+    The two sides of a ticket are two threads; what one side's programs write never shows up in the other's headers.
+    """
+    author = "agent" if audience == "agents" else "customer"
+    sent = session.execute(
+        select(LetterOut.created_at, LetterOut.message_id)
+        .where(LetterOut.ticket_number == ticket.number, LetterOut.audience == audience)
+        .order_by(LetterOut.id)
+    ).all()
+    received = session.execute(
+        select(LetterIn.received_at, LetterIn.message_id)
+        .where(LetterIn.ticket_number == ticket.number, LetterIn.author == author, LetterIn.outcome == "threaded")
+        .order_by(LetterIn.id)
+    ).all()
+    return [name for _, name in sorted([*sent, *received], key=lambda row: row[0]) if name]

@@ -1,0 +1,151 @@
+"""Takes a raw letter apart without trusting anything in it."""
+
+from __future__ import annotations
+
+import email
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
+from email.utils import getaddresses
+
+from handoff.errors import HandoffError
+from handoff.mail.compose import MESSAGE_ID, Attachment, one_line
+from handoff.mail.visible_text import body_part, visible_text
+
+#: Real letters have a handful of parts; a thousand is an attack on whoever walks through them.
+MAX_PARTS = 200
+
+
+class LetterUnreadable(HandoffError):
+    """The raw letter cannot be taken apart; it is kept for a person as it is."""
+
+
+@dataclass(frozen=True)
+class ReadLetter:
+    """What a letter says, as far as it could be read. `text` is what a person is shown."""
+
+    message: Message
+    message_id: str | None
+    from_address: str
+    recipients: list[str]
+    references: list[str]
+    text: str
+    attachments: tuple[Attachment, ...]
+
+
+def parse(raw: bytes) -> Message:
+    """The letter's parts.
+
+    Raises:
+        LetterUnreadable: nested too deeply or into too many parts.
+    """
+    try:
+        message = email.message_from_bytes(raw)
+        parts = sum(1 for _ in message.walk())
+    except RecursionError:
+        raise LetterUnreadable("nested too deeply") from None
+    if parts > MAX_PARTS:
+        raise LetterUnreadable(f"{parts} parts")
+    return message
+
+
+def read_letter(raw: bytes) -> ReadLetter:
+    """Everything we want to know about a letter.
+
+    Raises:
+        LetterUnreadable: see `parse`.
+    """
+    message = parse(raw)
+    senders = addresses(message, "From")
+    return ReadLetter(
+        message=message,
+        message_id=own_id(message),
+        # Two senders are no sender: nobody could say whose letter it is.
+        from_address=senders[0] if len(senders) == 1 else "",
+        recipients=[
+            address for name in ("Delivered-To", "X-Original-To", "To", "Cc") for address in addresses(message, name)
+        ],
+        references=_references(message),
+        text=storable(visible_text(message)),
+        attachments=tuple(_attachments(message)),
+    )
+
+
+def header(message: Message, name: str) -> str:
+    """A header decoded into one line, "" when there is none; damaged ones as far as they can be read."""
+    value = message.get(name)
+    if value is None:
+        return ""
+    try:
+        decoded = str(make_header(decode_header(value)))
+    except (HeaderParseError, LookupError, UnicodeError, ValueError):
+        decoded = str(value)
+    return one_line(storable(decoded), 2000)
+
+
+def addresses(message: Message, name: str) -> list[str]:
+    """The bare addresses in a header, in order."""
+    values = [storable(str(value)) for value in message.get_all(name, [])]
+    return [address for _, address in getaddresses(values) if "@" in address]
+
+
+def own_id(message: Message) -> str | None:
+    """The letter's Message-ID with its angle brackets, None when there is none to speak of."""
+    return one_line(storable(str(message.get("Message-ID", ""))), 400) or None
+
+
+def dedupe_key(message: Message, raw: bytes) -> str:
+    """The same for every copy of a letter, however often and by whichever way it comes.
+
+    Servers add headers on the way, so it is made of the Message-ID and the body; without a Message-ID, of sender,
+    date and body.
+    """
+    body = re.split(rb"\r?\n\r?\n", raw, maxsplit=1)[-1].replace(b"\r\n", b"\n").strip()
+    name = own_id(message) or f"{header(message, 'From')}|{header(message, 'Date')}"
+    return hashlib.sha256(name.encode() + b"\0" + hashlib.sha256(body).digest()).hexdigest()
+
+
+def storable(text: str) -> str:
+    """Text that every database takes: no NUL, no halves of surrogate pairs."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def _references(message: Message) -> list[str]:
+    """Ids of earlier letters, the most telling first: In-Reply-To, then References from the newest."""
+    replied = MESSAGE_ID.findall(str(message.get("In-Reply-To", "")))
+    return list(dict.fromkeys([*replied, *reversed(MESSAGE_ID.findall(str(message.get("References", ""))))]))
+
+
+def _attachments(message: Message) -> Iterator[Attachment]:
+    """Everything that is not the text, pictures inside the text included."""
+    body = body_part(message)
+    alternatives = {
+        id(part)
+        for holder in message.walk()
+        if holder.get_content_type() == "multipart/alternative"
+        for part in holder.walk()
+        if part.get_content_type() in ("text/plain", "text/html") and part.get_filename() is None
+    }
+    for part in message.walk():
+        if part.is_multipart() or part is body or id(part) in alternatives:
+            continue
+        name = part.get_filename()
+        if name is None and part.get_content_type() == "text/plain" and part.get_content_disposition() != "attachment":
+            continue  # a footer that a mailing list or a virus scanner added
+        content = part.get_payload(decode=True)
+        if not isinstance(content, bytes) or not content:
+            continue
+        kind = part.get_content_type()
+        yield Attachment(one_line(storable(_decoded(name)), 100) if name else "file", kind, content)
+
+
+def _decoded(name: str) -> str:
+    """A file name; some programs write it as an encoded word, which RFC 2231 does not provide for."""
+    try:
+        return str(make_header(decode_header(name)))
+    except (HeaderParseError, LookupError, UnicodeError, ValueError):
+        return name

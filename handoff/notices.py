@@ -1,0 +1,21 @@
+"""What handoff tells the customers' side, so that it can say in the messenger that a letter is on its way."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Protocol
+
+from sqlalchemy.orm import Session
+
+from handoff.models import Ticket
+
+#: answer_sent: an agent's answer is on its way to the registered mailbox.
+#: ticket_disputed: the owner of the mailbox said that it was not him who wrote in the messenger.
+NoticeKind = Literal["answer_sent", "ticket_disputed"]
+
+
+class Notices(Protocol):
+    """Implemented by the side that talks to messengers."""
+
+    def announce(self, session: Session, ticket: Ticket, kind: NoticeKind, now: datetime) -> None:
+        """Note in the same transaction that the conversation `ticket.sender_id` is to hear about `kind`."""

@@ -1,0 +1,61 @@
+"""Settings of the service, from the environment or `.env`; every name is listed in README.md."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may set. An unset messenger or mail server is simply off."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    database_url: str = ""
+    data_dir: Path = Path("var")
+    shop_file: Path = Path("shop.yml")
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8000, ge=0, le=65535)
+    public_url: str = ""
+    rasa_url: str = ""
+    rasa_token: str = ""
+    smtp_url: str = ""
+    imap_url: str = ""
+    support_address: str = "support@jeans.example"
+    agents_address: str = "agents@jeans.example"
+    handoff_mode: Literal["desk"] = "desk"
+    secret_key: str = ""
+    demo_port: int = Field(default=8000, ge=0, le=65535)
+
+    @model_validator(mode="after")
+    def _shared_database_needs_a_shared_key(self) -> Settings:
+        if self.database_url.startswith("postgresql") and not self.secret_key:
+            raise ValueError("SECRET_KEY must be set with PostgreSQL: every machine has to sign with the same one")
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database to use: `DATABASE_URL`, or an SQLite file under `DATA_DIR`."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'support.db'}"
+
+    @property
+    def base_url(self) -> str:
+        """Where customers' links lead to, without a slash at the end."""
+        return self.public_url.rstrip("/") or f"http://{self.http_host}:{self.http_port}"
+
+    def signing_key(self) -> bytes:
+        """The key for reply addresses and links; made once and kept under `DATA_DIR` when `SECRET_KEY` is unset."""
+        if self.secret_key:
+            return self.secret_key.encode()
+        path = self.data_dir / "secret_key"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(".new")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(32))
+            draft.replace(path)
+        return path.read_text().strip().encode()

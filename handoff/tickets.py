@@ -1,0 +1,553 @@
+"""Tickets: opening them, adding to them, and the letters that each step owes to somebody.
+
+Whatever decides that a letter must be sent writes it in the same transaction, under a purpose that exists once; so a
+step that is repeated after a crash sends nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import PurePath
+from typing import Any, Literal
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from handoff.crm.port import Customer, Order
+from handoff.crm.sql import find_customer, find_order
+from handoff.desk import Desk as Desk
+from handoff.errors import HandoffError
+from handoff.files import file_path, unattached_files
+from handoff.hours import answer_by, spoken_deadline, written_deadline
+from handoff.identifiers import mask_address, normalise_address, normalise_order_number
+from handoff.identity import Requester
+from handoff.mail.addresses import without_reply_addresses
+from handoff.mail.compose import Attachment, moment
+from handoff.mail.posting import post_letter
+from handoff.mail.reading import ReadLetter, read_letter, storable
+from handoff.models import LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
+from handoff.words import words
+
+#: Photos sent shortly before a case belong to it.
+FILES_BELONG = timedelta(hours=24)
+
+#: Topics in which the shop owes more than an answer (seed: "partial return of funds in the event of a delay").
+COMPENSATED_TOPICS = frozenset({"case/delay", "case/compensation", "case/lost_parcel"})
+
+#: A requester's older tickets shown to the agents.
+PAST_TICKETS = 5
+
+#: How much of the customer's own words the first lines of a letter repeat.
+OWN_WORDS_LENGTH = 300
+
+#: An agent writes this on the first line to close a ticket.
+CLOSE_COMMAND = "/close"
+
+
+class UnknownTicket(HandoffError):
+    """There is no ticket with this number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"there is no ticket {number}")
+        self.number = number
+
+
+class NotAssignable(HandoffError):
+    """A ticket cannot be given to this customer; the message says why."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something said in the conversation."""
+
+    author: Literal["customer", "bot"]
+    text: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a conversation hands over.
+
+    `key` is the same whenever the same case is handed over again. `topic_title` is in the customer's language.
+    `claimed_order` and `claimed_address` are what was typed, kept only while nobody is identified. `own_words` is the
+    message that the case began with.
+    """
+
+    key: str
+    sender_id: str
+    channel: str
+    language: str
+    display_name: str
+    topic: str
+    topic_title: str
+    transcript: tuple[Line, ...]
+    urgent: bool
+    claimed_order: str | None
+    claimed_address: str | None
+    own_words: str = ""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What may be said in the conversation about the ticket.
+
+    `joined` says that the case was added to an open ticket; `verified_pair` that order and address belong together.
+    """
+
+    number: int
+    agent: str
+    deadline_text: str
+    masked_address: str | None
+    joined: bool
+    verified_pair: bool
+
+
+def open_ticket(session: Session, case: Case, requester: Requester | None, desk: Desk, now: datetime) -> Opened:
+    """Turn a case into a ticket with all letters it needs; the same case again changes nothing.
+
+    A requester's open ticket about the same order and topic takes the case in. Without a requester the ticket is
+    unverified: it holds only what was claimed, and nobody but the agents is mailed.
+    """
+    case = _storable(case)
+    known = _handed_over(session, case)
+    if known is not None:
+        return _opened(known[0], case.language, desk, now, joined=known[1])
+    same = _same_case(session, case, requester)
+    if same is not None:
+        _join(session, same, case, desk, now)
+        return _opened(same, case.language, desk, now, joined=True)
+    ticket = _new_ticket(session, case, requester, desk, now)
+    for line in case.transcript:
+        _add_line(session, ticket, line)
+    files = _attach_files(session, ticket, case.sender_id, now, desk)
+    post_letter(
+        session,
+        ticket,
+        desk,
+        "agents",
+        "ticket",
+        f"opened:{ticket.number}:agents",
+        _case_facts(session, ticket, case, desk, now),
+        now,
+        files,
+    )
+    if requester is not None:
+        _confirm(session, ticket, desk, now)
+    return _opened(ticket, case.language, desk, now, joined=False)
+
+
+def add_to_ticket(
+    session: Session, number: int, text: str, files: Sequence[StoredFile], key: str, desk: Desk, now: datetime
+) -> bool:
+    """Add what the customer wrote or sent in the conversation to his ticket and tell the agents.
+
+    Returns:
+        False when `key` was added before; nothing happens then.
+
+    Raises:
+        UnknownTicket: there is no such ticket.
+    """
+    ticket, text = _ticket(session, number), storable(text)
+    if not _add_entry(session, ticket, "customer", "chat", text, now, source_key=f"added:{key}"):
+        return False
+    for file in files:
+        file.ticket_number = number
+    lines = [Line("customer", text, now)] if text else []
+    post_letter(
+        session,
+        ticket,
+        desk,
+        "agents",
+        "follow_up",
+        f"added:{number}:{key}",
+        {"lines": _spoken_lines(lines, ticket, desk), "promised": _promise(ticket, desk, now)},
+        now,
+        _stored_attachments(files, desk),
+    )
+    return True
+
+
+def open_ticket_of(session: Session, sender_id: str, now: datetime) -> Ticket | None:
+    """The newest open ticket that this conversation opened and whose customer has not said it was somebody else."""
+    return session.scalar(
+        select(Ticket)
+        .where(Ticket.sender_id == sender_id, Ticket.state == "open", ~Ticket.disputed, Ticket.opened_at <= now)
+        .order_by(Ticket.number.desc())
+        .limit(1)
+    )
+
+
+def dispute_ticket(session: Session, number: int, desk: Desk, now: datetime) -> None:
+    """The owner of the mailbox says that it was not him: no more claims from that conversation, and a warning.
+
+    Raises:
+        UnknownTicket: there is no such ticket.
+    """
+    ticket = _ticket(session, number)
+    if ticket.disputed:
+        return
+    ticket.disputed = True
+    _add_entry(session, ticket, "system", "note", "disputed", now, source_key="disputed")
+    post_letter(session, ticket, desk, "agents", "disputed", f"disputed:{number}", {}, now)
+    desk.notices.announce(session, ticket, "ticket_disputed", now)
+
+
+def assign_requester(
+    session: Session, number: int, customer_id: str, order_number: str | None, desk: Desk, now: datetime
+) -> None:
+    """An operator says whose unverified ticket this is: the customer is told, and answers that waited go out.
+
+    The customer and the order come from the embedded CRM. Of several registered addresses the claimed one is taken.
+
+    Raises:
+        UnknownTicket: there is no such ticket.
+        NotAssignable: it has a requester, or the CRM has no such customer, address or order of his.
+    """
+    ticket = _ticket(session, number)
+    if ticket.requester is not None:
+        raise NotAssignable(f"ticket {number} has a requester already")
+    customer = find_customer(session, customer_id)
+    if customer is None or not customer.addresses:
+        raise NotAssignable(f"the CRM has no customer {customer_id!r} with an address")
+    order = None
+    if order_number:
+        order = find_order(session, normalise_order_number(order_number))
+        if order is None or order.customer_id != customer_id:
+            raise NotAssignable(f"order {order_number!r} is not one of customer {customer_id!r}")
+    claimed = normalise_address(ticket.claimed_address or "")
+    registered = {normalise_address(address): address for address in sorted(customer.addresses)}
+    ticket.requester = registered.get(claimed) or min(customer.addresses)
+    ticket.customer_id = customer_id
+    ticket.order_number = order.number if order else None
+    ticket.snapshot = _snapshot(customer, order)
+    ticket.claimed_address = ticket.claimed_order = None
+    _add_entry(session, ticket, "system", "note", "assigned", now, source_key="assigned")
+    _confirm(session, ticket, desk, now)
+    waiting = session.scalars(
+        select(LetterIn)
+        .where(LetterIn.ticket_number == number, LetterIn.author == "agent", LetterIn.outcome == "quarantined")
+        .where(or_(LetterIn.text != "", LetterIn.attachments > 0))
+        .order_by(LetterIn.id)
+    ).all()
+    for letter in waiting:
+        letter.outcome, letter.reason = "threaded", ""
+        file_agent_letter(session, ticket, letter, read_letter(letter.raw), desk, now)
+
+
+def file_agent_letter(
+    session: Session, ticket: Ticket, letter: LetterIn, read: ReadLetter, desk: Desk, now: datetime
+) -> None:
+    """An agent's answer: keep it and send it on to the registered address, under the agent's name in this ticket."""
+    text = without_reply_addresses(letter.text, desk.support_address)
+    first, _, rest = text.partition("\n")
+    if first.strip().lower() == CLOSE_COMMAND:
+        ticket.state = "closed"
+        _add_entry(session, ticket, "agent", "note", "closed", now, letter, f"closed:{letter.id}")
+        text = rest.strip()
+    # A forwarded letter would carry our own letters, with what only agents may read, to the customer.
+    files = [file for file in read.attachments if not file.media_type.startswith("message/")]
+    if not text and (not files or ticket.state == "closed"):
+        return
+    _add_entry(session, ticket, "agent", "letter", text, now, letter, f"letter:{letter.id}")
+    post_letter(
+        session,
+        ticket,
+        desk,
+        "customer",
+        "answer",
+        f"answer:{ticket.number}:{letter.id}",
+        {"text": text},
+        now,
+        files,
+        automatic=False,
+    )
+    ticket.first_answer_at = ticket.first_answer_at or now
+    if not ticket.disputed:
+        desk.notices.announce(session, ticket, "answer_sent", now)
+
+
+def file_customer_letter(
+    session: Session, ticket: Ticket, letter: LetterIn, read: ReadLetter, desk: Desk, now: datetime
+) -> None:
+    """The customer's letter from the registered mailbox: it proves who he is, reopens the ticket, tells the agents."""
+    ticket.verified = True
+    ticket.state = "open"
+    _add_entry(session, ticket, "customer", "letter", letter.text, now, letter, f"letter:{letter.id}")
+    text = without_reply_addresses(letter.text, desk.support_address)
+    post_letter(
+        session,
+        ticket,
+        desk,
+        "agents",
+        "customer_reply",
+        f"customer:{ticket.number}:{letter.id}",
+        {"text": text, "promised": _promise(ticket, desk, now)},
+        now,
+        read.attachments,
+    )
+
+
+def note_bounce(
+    session: Session, sent: LetterOut, diagnosis: str, permanent: bool, letter: LetterIn, desk: Desk, now: datetime
+) -> None:
+    """A letter of ours came back: the ticket says so, and the agents hear of it when it was the customer's."""
+    ticket = _ticket(session, sent.ticket_number)
+    _add_entry(session, ticket, "system", "note", f"bounced: {diagnosis}", now, letter, f"bounce:{letter.id}")
+    if sent.audience == "customer" and ticket.requester:
+        post_letter(
+            session,
+            ticket,
+            desk,
+            "agents",
+            "bounced",
+            f"bounced:{ticket.number}:{letter.id}",
+            {"diagnosis": diagnosis, "permanent": permanent},
+            now,
+        )
+
+
+def _ticket(session: Session, number: int) -> Ticket:
+    ticket = session.get(Ticket, number)
+    if ticket is None:
+        raise UnknownTicket(number)
+    return ticket
+
+
+def _storable(case: Case) -> Case:
+    """The case with texts that every database and mail program takes."""
+    return replace(
+        case,
+        display_name=storable(case.display_name),
+        transcript=tuple(replace(line, text=storable(line.text)) for line in case.transcript),
+        claimed_order=storable(case.claimed_order) if case.claimed_order else None,
+        claimed_address=storable(case.claimed_address) if case.claimed_address else None,
+    )
+
+
+def _handed_over(session: Session, case: Case) -> tuple[Ticket, bool] | None:
+    """The ticket that has this very case already, and whether it joined it."""
+    opened = session.scalar(select(Ticket).where(Ticket.sender_id == case.sender_id, Ticket.opening_key == case.key))
+    if opened is not None:
+        return opened, False
+    joined = session.scalar(select(LetterOut.ticket_number).where(LetterOut.purpose == _joining(case)))
+    return (_ticket(session, joined), True) if joined is not None else None
+
+
+def _joining(case: Case) -> str:
+    return f"joined:{case.sender_id}:{case.key}"
+
+
+def _same_case(session: Session, case: Case, requester: Requester | None) -> Ticket | None:
+    """The requester's open ticket about the same order and topic, whichever conversation opened it."""
+    if requester is None:
+        return None
+    return session.scalar(
+        select(Ticket)
+        .where(
+            Ticket.customer_id == requester.customer.customer_id,
+            Ticket.order_number == requester.order.number,
+            Ticket.topic == case.topic,
+            Ticket.state == "open",
+            ~Ticket.disputed,
+        )
+        .order_by(Ticket.number.desc())
+        .limit(1)
+    )
+
+
+def _join(session: Session, ticket: Ticket, case: Case, desk: Desk, now: datetime) -> None:
+    """Add what the ticket does not have yet, and tell the agents in its thread."""
+    if case.urgent:
+        ticket.priority = "urgent"
+    chat = select(TicketEntry).where(TicketEntry.ticket_number == ticket.number, TicketEntry.kind == "chat")
+    entries = session.scalars(chat).all()
+    known = {(entry.author, entry.text, entry.at) for entry in entries}
+    last = max((entry.at for entry in entries), default=None) if ticket.sender_id == case.sender_id else None
+    lines = [
+        line
+        for line in case.transcript
+        if (line.author, line.text, line.at) not in known and (last is None or line.at > last)
+    ]
+    for line in lines:
+        _add_line(session, ticket, line)
+    files = _attach_files(session, ticket, case.sender_id, now, desk)
+    post_letter(
+        session,
+        ticket,
+        desk,
+        "agents",
+        "follow_up",
+        _joining(case),
+        {"lines": _spoken_lines(lines, ticket, desk), "promised": _promise(ticket, desk, now)},
+        now,
+        files,
+    )
+
+
+def _new_ticket(session: Session, case: Case, requester: Requester | None, desk: Desk, now: datetime) -> Ticket:
+    ticket = Ticket(
+        topic=case.topic,
+        topic_title=case.topic_title,
+        language=case.language,
+        channel=case.channel,
+        sender_id=case.sender_id,
+        opening_key=case.key,
+        display_name=case.display_name,
+        customer_id=requester.customer.customer_id if requester else None,
+        requester=requester.registered_address if requester else None,
+        order_number=requester.order.number if requester else None,
+        claimed_address=None if requester else case.claimed_address,
+        claimed_order=None if requester else case.claimed_order,
+        priority="urgent" if case.urgent else "normal",
+        agent_names=desk.shop.agent_for(case.sender_id),
+        suggested_compensation=_compensation(case.topic, desk),
+        snapshot=_snapshot(requester.customer, requester.order) if requester else {},
+        opened_at=now,
+        answer_by=answer_by(desk.shop, now).alarm,
+    )
+    session.add(ticket)
+    session.flush()
+    return ticket
+
+
+def _compensation(topic: str, desk: Desk) -> str | None:
+    if topic not in COMPENSATED_TOPICS:
+        return None
+    return "full_refund_and_free_jeans" if desk.shop.overload else "partial_refund"
+
+
+def _snapshot(customer: Customer, order: Order | None) -> dict[str, Any]:
+    """Order and customer as they are now: the agents must see what was true when the customer wrote."""
+    kept = asdict(order) if order else None
+    if kept:
+        for name in ("promised_on", "placed_on"):
+            kept[name] = kept[name].isoformat() if kept[name] else ""
+    return {"customer": {"name": customer.name, "language": customer.language}, "order": kept}
+
+
+def _opened(ticket: Ticket, language: str, desk: Desk, now: datetime, joined: bool) -> Opened:
+    return Opened(
+        number=ticket.number,
+        agent=ticket.agent_names[language],
+        deadline_text=spoken_deadline(desk.shop, _promised(ticket, desk, now), now, language),
+        masked_address=mask_address(ticket.requester) if ticket.requester else None,
+        joined=joined,
+        verified_pair=ticket.requester is not None,
+    )
+
+
+def _promise(ticket: Ticket, desk: Desk, now: datetime) -> str:
+    """By when the next answer comes, as letters say it."""
+    return written_deadline(desk.shop, _promised(ticket, desk, now), ticket.language)
+
+
+def _promised(ticket: Ticket, desk: Desk, now: datetime) -> datetime:
+    """The first promise while it can be kept, else one counted from now."""
+    promised = answer_by(desk.shop, ticket.opened_at).promised
+    if ticket.first_answer_at is not None or promised < now:
+        promised = answer_by(desk.shop, now).promised
+    return promised
+
+
+def _confirm(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> None:
+    """The first letter to the registered address. Nothing that was typed in the conversation goes into it."""
+    post_letter(
+        session,
+        ticket,
+        desk,
+        "customer",
+        "confirmation",
+        f"opened:{ticket.number}:customer",
+        {"promised": _promise(ticket, desk, now)},
+        now,
+    )
+
+
+def _case_facts(session: Session, ticket: Ticket, case: Case, desk: Desk, now: datetime) -> dict[str, Any]:
+    """What the first letter to the agents says besides the ticket itself."""
+    spoken = words(ticket.language)
+    past = (
+        session.scalars(
+            select(Ticket)
+            .where(Ticket.customer_id == ticket.customer_id, Ticket.number != ticket.number)
+            .order_by(Ticket.number.desc())
+            .limit(PAST_TICKETS)
+        ).all()
+        if ticket.customer_id
+        else []
+    )
+    return {
+        "own_words": " ".join(case.own_words.split())[:OWN_WORDS_LENGTH],
+        "promised": _promise(ticket, desk, now),
+        "past": [
+            {
+                "number": earlier.number,
+                "title": earlier.topic_title,
+                "opened_at": moment(desk, earlier.opened_at, ticket.language),
+                "open": earlier.state == "open",
+            }
+            for earlier in past
+        ],
+        "compensation": spoken["compensations"].get(ticket.suggested_compensation, ""),
+        "lines": _spoken_lines(case.transcript, ticket, desk),
+    }
+
+
+def _spoken_lines(lines: Sequence[Line], ticket: Ticket, desk: Desk) -> list[dict[str, str]]:
+    return [{"author": line.author, "text": line.text, "at": moment(desk, line.at, ticket.language)} for line in lines]
+
+
+def _add_line(session: Session, ticket: Ticket, line: Line) -> None:
+    session.add(TicketEntry(ticket_number=ticket.number, author=line.author, kind="chat", text=line.text, at=line.at))
+
+
+def _add_entry(
+    session: Session,
+    ticket: Ticket,
+    author: Literal["customer", "agent", "bot", "system"],
+    kind: Literal["chat", "letter", "note"],
+    text: str,
+    now: datetime,
+    letter: LetterIn | None = None,
+    source_key: str | None = None,
+) -> bool:
+    """Whether the entry is new; one with the same `source_key` is not added again."""
+    known = select(TicketEntry.id).where(
+        TicketEntry.ticket_number == ticket.number, TicketEntry.source_key == source_key
+    )
+    if source_key is not None and session.scalar(known) is not None:
+        return False
+    session.add(
+        TicketEntry(
+            ticket_number=ticket.number,
+            author=author,
+            kind=kind,
+            text=text,
+            at=now,
+            letter_in_id=letter.id if letter else None,
+            source_key=source_key,
+        )
+    )
+    session.flush()
+    return True
+
+
+def _attach_files(session: Session, ticket: Ticket, sender_id: str, now: datetime, desk: Desk) -> list[Attachment]:
+    """Give the ticket the files that the conversation sent lately."""
+    files = unattached_files(session, sender_id, now - FILES_BELONG)
+    for file in files:
+        file.ticket_number = ticket.number
+    return _stored_attachments(files, desk)
+
+
+def _stored_attachments(files: Sequence[StoredFile], desk: Desk) -> list[Attachment]:
+    """Files under names that say what they are; the kept name is a secret of the disk."""
+    return [
+        Attachment(
+            f"file-{index}{PurePath(file.name).suffix}", file.media_type, file_path(desk.data_dir, file).read_bytes()
+        )
+        for index, file in enumerate(files, 1)
+    ]

@@ -1,0 +1,211 @@
+"""An order number and a registered address identify a customer together; nothing else does, and nobody learns why."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from handoff_cases import NOW, a_case, fill_crm, maria
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from handoff.crm.port import CrmUnavailable, Customer, Order, OrderBrief
+from handoff.crm.sql import SqlCrm
+from handoff.database import Database
+from handoff.identity import Requester, identify, keep_address, typed_address
+from handoff.models import Claim
+from handoff.tickets import Desk, dispute_ticket, open_ticket
+
+MINUTE = timedelta(minutes=1)
+
+
+class RecordingCrm(SqlCrm):
+    """The embedded CRM, noting what it is asked."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.asked: list[str] = []
+
+    async def order(self, number: str) -> Order | None:
+        self.asked.append("order")
+        return await super().order(number)
+
+    async def customer(self, customer_id: str) -> Customer | None:
+        self.asked.append("customer")
+        return await super().customer(customer_id)
+
+
+class AbsentCrm:
+    """A CRM that is away."""
+
+    async def order(self, number: str) -> Order | None:
+        raise CrmUnavailable("away")
+
+    async def customer(self, customer_id: str) -> Customer | None:
+        raise CrmUnavailable("away")
+
+    async def orders_of(self, customer_id: str, limit: int = 5) -> list[OrderBrief]:
+        raise CrmUnavailable("away")
+
+
+@pytest.fixture
+def crm(database: Database) -> RecordingCrm:
+    with database.session_scope() as session:
+        fill_crm(session)
+    return RecordingCrm(database)
+
+
+def count_claims(database: Database) -> int:
+    with database.session_scope() as session:
+        return session.scalars(select(func.count()).select_from(Claim)).one()
+
+
+@pytest.mark.parametrize(
+    ("order", "address"),
+    [
+        ("GW-48213", "maria@example.com"),
+        ("№ gw 48213", " Maria@Example.COM "),
+        ("GW48213", "m.kovaleva@example.org"),
+    ],
+)
+async def test_a_right_pair_identifies_however_it_is_typed(
+    database: Database, crm: RecordingCrm, order: str, address: str
+) -> None:
+    """People type numbers and addresses in many ways; each of a customer's addresses counts."""
+    requester = await identify(database, crm, "telegram:7", order, address, NOW)
+
+    assert requester is not None
+    assert (requester.customer.customer_id, requester.order.shown_number) == ("c-1", "GW-48213")
+    assert requester.registered_address == address.strip().lower()
+
+
+@pytest.mark.parametrize(
+    ("order", "address"),
+    [
+        ("50777", "maria@example.com"),
+        ("GW-48213", "stranger@example.com"),
+        ("99999", "maria@example.com"),
+        ("99999", "stranger@example.com"),
+        ("", ""),
+        ("GW-48213", ""),
+    ],
+)
+async def test_every_mismatch_looks_and_works_the_same(
+    database: Database, crm: RecordingCrm, order: str, address: str
+) -> None:
+    """No oracle: a stranger cannot tell a wrong order from a wrong address, not even by the look-ups it takes."""
+    assert await identify(database, crm, "telegram:7", order, address, NOW) is None
+    assert crm.asked == ["order", "customer"]
+
+
+async def test_a_chat_has_five_attempts_an_hour_and_a_right_pair_past_them_is_refused(
+    database: Database, crm: RecordingCrm
+) -> None:
+    """A limit that right pairs pass would tell a guesser that he has guessed right."""
+    for minute in range(5):
+        await identify(database, crm, "telegram:7", f"7000{minute}", "maria@example.com", NOW + minute * MINUTE)
+
+    late = NOW + 5 * MINUTE
+    assert await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", late) is None
+    assert await identify(database, crm, "vk:8", "GW-48213", "maria@example.com", late) is not None
+    assert await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", NOW + 61 * MINUTE) is not None
+
+
+async def test_a_chat_has_ten_attempts_a_day(database: Database, crm: RecordingCrm) -> None:
+    """Slow guessing is guessing."""
+    for attempt in range(10):
+        await identify(database, crm, "telegram:7", f"7{attempt}000", "x@example.com", NOW + attempt * 30 * MINUTE)
+
+    later = NOW + timedelta(hours=20)
+    assert await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", later) is None
+
+
+async def test_attempts_past_the_limit_are_not_kept(database: Database, crm: RecordingCrm) -> None:
+    """One conversation must not be able to use up the failures of every order."""
+    for _ in range(12):
+        await identify(database, crm, "telegram:7", "GW-48213", "x@example.com", NOW)
+
+    assert count_claims(database) == 5
+
+
+async def test_an_order_allows_five_failures_a_day_over_all_chats(database: Database, crm: RecordingCrm) -> None:
+    """Guessing one customer's address from many accounts stops; the next day the customer is served again."""
+    for chat in range(5):
+        await identify(database, crm, f"telegram:{chat}", "GW-48213", f"guess{chat}@example.com", NOW)
+
+    assert await identify(database, crm, "vk:9", "GW-48213", "maria@example.com", NOW) is None
+    assert await identify(database, crm, "vk:9", "GW-48213", "maria@example.com", NOW + 25 * 60 * MINUTE) is not None
+
+
+async def test_right_pairs_do_not_count_as_failures(database: Database, crm: RecordingCrm) -> None:
+    """A customer with several questions does not lock himself out for the other channel."""
+    for chat in range(8):
+        assert await identify(database, crm, f"telegram:{chat}", "GW-48213", "maria@example.com", NOW) is not None
+
+
+async def test_a_mailbox_gets_three_confirmations_an_hour_at_most(
+    database: Database, crm: RecordingCrm, desk: Desk
+) -> None:
+    """Nobody is mail-bombed through us, not even by somebody who knows the pair."""
+    with database.session_scope() as session:
+        for number in range(3):
+            case = a_case(str(number), sender_id=f"telegram:{number}", topic=f"case/{number}")
+            open_ticket(session, case, maria(), desk, NOW)
+
+    assert await identify(database, crm, "vk:1", "GW-48213", "maria@example.com", NOW + MINUTE) is None
+    assert await identify(database, crm, "vk:1", "GW-48213", "maria@example.com", NOW + 61 * MINUTE) is not None
+
+
+async def test_a_conversation_that_was_disputed_identifies_nobody_any_more(
+    database: Database, crm: RecordingCrm, desk: Desk
+) -> None:
+    """ "This was not me" ends what an impostor can do from that account."""
+    with database.session_scope() as session:
+        opened = open_ticket(session, a_case(), maria(), desk, NOW)
+        dispute_ticket(session, opened.number, desk, NOW)
+
+    assert await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", NOW) is None
+    assert await identify(database, crm, "telegram:8", "GW-48213", "maria@example.com", NOW) is not None
+
+
+async def test_an_absent_crm_is_said_to_be_absent_and_costs_no_attempt(database: Database) -> None:
+    """ "Unavailable" never turns into "not found"."""
+    with pytest.raises(CrmUnavailable):
+        await identify(database, AbsentCrm(), "telegram:7", "GW-48213", "maria@example.com", NOW)
+
+    assert count_claims(database) == 0
+
+
+async def test_the_spelling_of_the_crm_is_where_letters_go(database: Database) -> None:
+    """A CRM may hold capitals; the letter goes to what the CRM holds, never to what was typed."""
+
+    class CapitalCrm(AbsentCrm):
+        async def order(self, number: str) -> Order | None:
+            return Order("48213", "c", "48213")
+
+        async def customer(self, customer_id: str) -> Customer | None:
+            return Customer("c", "Maria", "en", frozenset({"Maria@Example.com"}))
+
+    requester = await identify(database, CapitalCrm(), "telegram:7", "48213", "maria@example.com", NOW)
+
+    assert isinstance(requester, Requester)
+    assert requester.registered_address == "Maria@Example.com"
+
+
+def test_a_typed_address_is_known_by_its_reference_only_in_its_own_conversation(session: Session) -> None:
+    """References go through Rasa and its logs: whoever reads one there must not get an address for it."""
+    reference = keep_address(session, "telegram:7", "masha.k@example.com", NOW)
+
+    assert reference.startswith("m…k@example.com#")
+    assert typed_address(session, "telegram:7", reference) == "masha.k@example.com"
+    assert typed_address(session, "telegram:8", reference) is None
+    assert typed_address(session, "telegram:7", "masha.k@example.com") is None
+
+
+def test_a_typed_address_is_gone_after_48_hours(session: Session) -> None:
+    """Addresses of people who never became a ticket are not collected; any later typing clears them away."""
+    reference = keep_address(session, "telegram:7", "masha@example.com", NOW)
+
+    keep_address(session, "vk:1", "other@example.com", NOW + timedelta(hours=49))
+
+    assert typed_address(session, "telegram:7", reference) is None

@@ -1,0 +1,75 @@
+"""The page behind the "this was not me" link."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from handoff_cases import NOW, a_case, letters, maria
+
+from handoff.database import Database
+from handoff.mail.addresses import not_me_token
+from handoff.models import Ticket
+from handoff.pages import not_me_pages
+from handoff.tickets import Desk, open_ticket
+
+
+@pytest.fixture
+def browser(database: Database, desk: Desk) -> httpx.AsyncClient:
+    app = FastAPI()
+    app.include_router(not_me_pages(database, desk))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://jeans.example")
+
+
+def open_and_find_link(database: Database, desk: Desk, language: str = "ru") -> str:
+    with database.session_scope() as session:
+        number = open_ticket(session, a_case(language=language), maria(), desk, NOW).number
+    return f"/not-me/{not_me_token(desk.signing_key, number)}"
+
+
+def disputed(database: Database) -> bool:
+    with database.session_scope() as session:
+        return session.get_one(Ticket, 1001).disputed
+
+
+async def test_looking_changes_nothing_and_the_button_does(database, desk, browser) -> None:
+    """Mail scanners open every link."""
+    link = open_and_find_link(database, desk)
+
+    page = await browser.get(link)
+    assert (page.status_code, disputed(database)) == (200, False)
+    assert "Это был не я" in page.text
+    assert page.headers["referrer-policy"] == "no-referrer"
+
+    done = await browser.post(link)
+    assert (done.status_code, disputed(database)) == (200, True)
+    assert "остановили" in done.text
+    assert "остановили" in (await browser.get(link)).text
+    assert (await browser.post(link)).status_code == 200
+    with database.session_scope() as session:
+        assert len(letters(session, "agents")) == 2
+
+
+async def test_the_page_speaks_the_customers_language(database, desk, browser) -> None:
+    """As the letter that leads to it does."""
+    page = await browser.get(open_and_find_link(database, desk, "en"))
+
+    assert "This was not me" in page.text
+
+
+@pytest.mark.parametrize("token", ["1001.aaaaaaaaaaaaaaaaaaaaaaaaaa", "x", "1001"])
+async def test_a_wrong_link_gets_a_friendly_page(database, desk, browser, token: str) -> None:
+    """Half a link is a copying mistake; a guessed one learns nothing."""
+    open_and_find_link(database, desk)
+
+    for answer in (await browser.get(f"/not-me/{token}"), await browser.post(f"/not-me/{token}")):
+        assert answer.status_code == 404
+        assert "reply to the letter" in answer.text
+    assert not disputed(database)
+
+
+async def test_a_right_link_to_a_ticket_that_is_gone_is_a_wrong_link(database, desk, browser) -> None:
+    """Tickets may be erased."""
+    answer = await browser.get(f"/not-me/{not_me_token(desk.signing_key, 4711)}")
+
+    assert answer.status_code == 404
