@@ -12,6 +12,13 @@ TRAINED_FROM := config.yml domain.yml $(shell find data bot/engine handoff/ident
 # Rasa's dependencies warn at every start about things we cannot change.
 QUIET := RASA_TELEMETRY_ENABLED=false SQLALCHEMY_SILENCE_UBER_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 PYTHONWARNINGS=ignore PYTHONPATH=.
 
+# What Rasa itself finds wrong with the data; its log is shown only then.
+define validate
+mkdir -p .make && echo "rasa data validate --fail-on-warnings" && \
+  ($(QUIET) $(RASA) data validate --fail-on-warnings --data data --domain domain.yml --config config.yml > .make/validate.log 2>&1 \
+   || (cat .make/validate.log; exit 1))
+endef
+
 .PHONY: help setup demo run train test test-nlu check format bench lock clean
 
 help:  ## list the commands
@@ -31,7 +38,8 @@ test: setup $(MODEL) .make/browser  ## all tests
 	@$(PYTHON) -m pytest
 
 test-nlu: setup $(MODEL)  ## how well messages are understood, on held-out ones; and whether the data is in order
-	@$(QUIET) $(RASA) data validate --fail-on-warnings --data data --domain domain.yml --config config.yml 2>&1 | grep -vE '$(NOISE)' || (echo "the data is not in order, see above" && exit 1)
+	@$(PYTHON) -m pytest -q tests/data
+	@$(validate)
 	@$(PYTHON) -m tests.nlu.report
 
 check: setup  ## format, lint, types, imports, data
@@ -39,8 +47,7 @@ check: setup  ## format, lint, types, imports, data
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
-	@echo "rasa data validate --fail-on-warnings"
-	@$(QUIET) $(RASA) data validate --fail-on-warnings --data data --domain domain.yml --config config.yml > .make/validate.log 2>&1 || (cat .make/validate.log && exit 1)
+	@$(validate)
 
 format:  ## put the code into shape
 	$(PYTHON) -m ruff format .
@@ -77,7 +84,7 @@ rasa-env/.venv/.installed: rasa-env/requirements.lock | $(UV)
 	@touch $@
 
 $(MODEL): $(TRAINED_FROM) | rasa-env/.venv/.installed
-	@echo "training the language model, about a minute ..."
+	@echo "training the language model, one to three minutes ..."
 	@mkdir -p .make models
 	@$(QUIET) $(RASA) train --force --data data --domain domain.yml --config config.yml --out models --fixed-model-name support > .make/train.log 2>&1 || (tail -40 .make/train.log; exit 1)
 	@touch $@

@@ -6,8 +6,10 @@ import secrets
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 
 class Settings(BaseSettings):
@@ -31,10 +33,22 @@ class Settings(BaseSettings):
     secret_key: str = ""
     demo_port: int = Field(default=8000, ge=0, le=65535)
 
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_one_we_can_speak_to(cls, url: str) -> str:
+        try:
+            if url:
+                make_url(url).get_dialect()
+        except ArgumentError:
+            raise ValueError("write sqlite:///path or postgresql+psycopg://user:password@host/name") from None
+        return url
+
     @model_validator(mode="after")
-    def _shared_database_needs_a_shared_key(self) -> Settings:
+    def _secrets_that_others_share(self) -> Settings:
         if self.database_url.startswith("postgresql") and not self.secret_key:
             raise ValueError("SECRET_KEY must be set with PostgreSQL: every machine has to sign with the same one")
+        if self.rasa_url and not self.rasa_token:
+            raise ValueError("RASA_TOKEN must be set with RASA_URL: it protects the engine and its calls to us")
         return self
 
     @property

@@ -146,11 +146,11 @@ class LetterSender:
             except Exception:  # the loop must outlive a database that is away
                 log.exception("letters could not be sent, next attempt in %.0f s", LOOK_EVERY_S)
                 pause = LOOK_EVERY_S
-            try:
-                await asyncio.wait_for(self._awake.wait(), pause or 0.001)
-            except TimeoutError:
-                continue
-            self._awake.clear()
+            # Not `wait_for`: on Python 3.11 it loses a cancellation that comes together with the event.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause or 0.001):
+                    await self._awake.wait()
+                    self._awake.clear()
 
     async def send_due(self, now: datetime) -> bool:
         """One round: send the letters that are due, a few at the same time.
