@@ -1,0 +1,1 @@
+"""The customers' side: everything between a messenger and Rasa."""

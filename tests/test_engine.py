@@ -1,0 +1,45 @@
+"""The engine's own code, checked where it runs: tests/engine_checks.py on Rasa's Python, one test for each check."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bot.engine_process import PYTHON, ROOT
+
+pytestmark = pytest.mark.engine
+
+CHECKS = Path(__file__).with_name("engine_checks.py")
+NAMES = [
+    node.name
+    for node in ast.parse(CHECKS.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
+]
+QUIET = {"PYTHONPATH": ".", "PYTHONWARNINGS": "ignore", "RASA_TELEMETRY_ENABLED": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, str | None]:
+    """What each check found: null or its traceback."""
+    environment = os.environ | QUIET | {"SQLALCHEMY_SILENCE_UBER_WARNING": "1"}
+    ran = subprocess.run(
+        [str(PYTHON), "-m", "tests.engine_checks"],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: name.removeprefix("check_"))
+def test_engine(name: str, results: dict[str, str | None]) -> None:
+    """See the check's own docstring for its rule."""
+    assert results[name] is None, results[name]
