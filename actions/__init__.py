@@ -1,0 +1,1 @@
+"""Rasa's custom actions: tracker in, events out, no logic of their own."""

@@ -1,0 +1,318 @@
+"""The case form's actions: begin, correct, end, pass on, open the ticket, add to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rasa_sdk.events import ActiveLoop, FollowupAction, SlotSet
+from rasa_sdk.executor import CollectingDispatcher
+from rasa_sdk.interfaces import Action, Tracker
+from rasa_sdk.types import DomainDict
+from sqlalchemy.orm import Session
+
+from actions.conversation import (
+    GENERAL_TOPIC,
+    URGENT_TOPICS,
+    customers_words,
+    display_name,
+    form_was_open,
+    language,
+    last_question,
+    message_key,
+    topic,
+    transcript,
+)
+from actions.services import Services
+from handoff.crm.port import CrmUnavailable
+from handoff.files import unattached_files
+from handoff.identifiers import mask_address, normalise_order_number
+from handoff.identity import Requester, identify, typed_address
+from handoff.models import Ticket
+from handoff.tickets import FILES_BELONG, Case, Opened, add_to_ticket, open_ticket, open_ticket_of
+
+Events = list[dict[str, Any]]
+
+#: Topics that add to whatever ticket is open instead of being a case of their own.
+ADDING_TOPICS = ("case/ticket_followup", "case/receipt_sent", "case/order_question", "human/", "complaint/")
+
+#: Wrong pairs of number and address before the bot offers to pass the case on unchecked.
+MISMATCHES_BEFORE_OFFER = 2
+
+CONFIRMED, TOPIC, MISMATCHES = "case_form__confirmed", "case_form__topic", "case_form__mismatches"
+WORDS = "case_form__words"
+
+RESET: Events = [SlotSet(CONFIRMED, None), SlotSet(TOPIC, None), SlotSet(WORDS, None), SlotSet(MISMATCHES, 0)]
+CLOSE_FORM: Events = [ActiveLoop(None), SlotSet("requested_slot", None), *RESET]
+
+
+class CaseAction(Action):
+    """An action that works with the ticket system."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+
+class BeginCase(CaseAction):
+    """Remembers what the case is about; what belongs to an open ticket is added to it instead."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_begin_case"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        about = topic(tracker)
+        ticket = await self.services.database.run(open_ticket_of, tracker.sender_id, self.services.now())
+        if ticket is not None and _belongs(about, ticket, tracker):
+            await add(self.services, tracker, ticket, customers_words(tracker))
+            dispatcher.utter_message(response="utter_added_to_ticket", **_ticket_words(ticket, tracker))
+            return [FollowupAction("action_listen")]
+        return _begun(about, customers_words(tracker))
+
+
+class TakeYes(CaseAction):
+    """A "yes" or "pass it on" outside the form: accepts what was offered, or is just a yes."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_take_yes"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        offered = last_question(tracker).startswith(("utter_faq", "utter_oos", "utter_reassure", "utter_unclear"))
+        if not offered:
+            dispatcher.utter_message(response="utter_anything_else")
+            return []
+        dispatcher.utter_message(response="utter_question_passed")
+        return [*_begun(GENERAL_TOPIC, customers_words(tracker, back=1)), FollowupAction("case_form")]
+
+
+class ValidateCaseForm(CaseAction):
+    """Looks at every message inside the form: a problem told there gets its apology, whatever else it holds."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "validate_case_form"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        if tracker.get_slot("requested_slot") == "address" and _broken_address(tracker):
+            dispatcher.utter_message(response="utter_broken_address")
+            return [SlotSet("address", None)]
+        about, known = topic(tracker), str(tracker.get_slot(TOPIC) or GENERAL_TOPIC)
+        problem = about.startswith(("case/", "complaint/")) and not about.startswith(ADDING_TOPICS)
+        if not form_was_open(tracker) or not problem or about == known:
+            return []
+        dispatcher.utter_message(response=f"utter_{about}")
+        if known.startswith(ADDING_TOPICS):
+            return [SlotSet(TOPIC, about), SlotSet(WORDS, customers_words(tracker))]
+        return [SlotSet(TOPIC, known)]
+
+
+class CorrectCase(CaseAction):
+    """Forgets number and address, so that the form asks for them again."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_correct_case"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        # Facts that came with this very message ("no, it's 48213") are the correction.
+        said = {entity["entity"] for entity in tracker.latest_message.get("entities", [])}
+        if said & {"order_number", "address"}:
+            return [SlotSet(CONFIRMED, None)]
+        return [SlotSet("order_number", None), SlotSet("address", None), SlotSet(CONFIRMED, None)]
+
+
+class EndCase(CaseAction):
+    """Leaves the form; nothing was sent."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_end_case"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        return [*CLOSE_FORM]
+
+
+class OpenTicket(CaseAction):
+    """Number and address are confirmed: if they belong together, the case becomes a ticket."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_open_ticket"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        number, reference = tracker.get_slot("order_number"), tracker.get_slot("address")
+        database = self.services.database
+        address = await database.run(typed_address, tracker.sender_id, str(reference))
+        if address is None:  # typed days ago and forgotten since
+            return [SlotSet("address", None), SlotSet(CONFIRMED, None), FollowupAction("case_form")]
+        try:
+            requester = await identify(
+                database, self.services.crm, tracker.sender_id, str(number), address, self.services.now()
+            )
+        except CrmUnavailable:
+            # Never "not found": the case is taken now and matched by a person later.
+            return await _hand_over(self.services, dispatcher, tracker, None, str(number), address)
+        if requester is not None:
+            return await _hand_over(self.services, dispatcher, tracker, requester, str(number), address)
+        return self._ask_again(dispatcher, tracker)
+
+    @staticmethod
+    def _ask_again(dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
+        mismatches = int(tracker.get_slot(MISMATCHES) or 0) + 1
+        events: Events = [SlotSet(CONFIRMED, None), SlotSet(MISMATCHES, mismatches)]
+        if mismatches < MISMATCHES_BEFORE_OFFER:
+            dispatcher.utter_message(response="utter_mismatch")
+            return [*events, SlotSet("order_number", None), SlotSet("address", None), FollowupAction("case_form")]
+        # The facts stay: passed on as they are, they help the agent. Listening keeps the form from asking right away,
+        # which would put its own buttons in the place of the offer's.
+        dispatcher.utter_message(response="utter_mismatch_again")
+        offer = [ActiveLoop("case_form"), SlotSet("requested_slot", CONFIRMED), FollowupAction("action_listen")]
+        return [*events, *offer]
+
+
+class OfferPassOn(CaseAction):
+    """The customer has no order number: offers to pass the case on without, and goes on listening for one."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_offer_pass_on"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        dispatcher.utter_message(response="utter_no_number")
+        # Rasa sets a form aside that did not understand a message; named again, it takes a number in the next one.
+        return [ActiveLoop("case_form"), FollowupAction("action_listen")]
+
+
+class PassOn(CaseAction):
+    """The customer wants the case passed on as it is: an unverified ticket."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_pass_on"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        reference = tracker.get_slot("address")
+        address = None
+        if reference:
+            address = await self.services.database.run(typed_address, tracker.sender_id, reference)
+        return await _hand_over(self.services, dispatcher, tracker, None, tracker.get_slot("order_number"), address)
+
+
+class TakePhoto(CaseAction):
+    """A photo without words: goes to the open ticket, or waits for the case."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_take_photo"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        services = self.services
+        since = services.now() - FILES_BELONG
+
+        def waiting(session: Session) -> tuple[Ticket | None, int]:
+            files = unattached_files(session, tracker.sender_id, since)
+            return open_ticket_of(session, tracker.sender_id, services.now()), len(files)
+
+        ticket, files = await services.database.run(waiting)
+        in_form = tracker.active_loop.get("name") == "case_form"
+        if ticket is not None and not in_form:
+            await add(services, tracker, ticket, "")
+            dispatcher.utter_message(response="utter_photo_added", **_ticket_words(ticket, tracker))
+        elif not files:
+            dispatcher.utter_message(response="utter_photo_missing")
+        else:
+            dispatcher.utter_message(response="utter_photo_kept_for_case" if in_form else "utter_photo_kept")
+        return []
+
+
+def all_actions(services: Services) -> list[CaseAction]:
+    """Every action that domain.yml names."""
+    kinds = (BeginCase, TakeYes, ValidateCaseForm, CorrectCase, EndCase, OpenTicket, OfferPassOn, PassOn, TakePhoto)
+    return [kind(services) for kind in kinds]
+
+
+async def add(services: Services, tracker: Tracker, ticket: Ticket, text: str) -> None:
+    """Add the latest message and photos that wait to a ticket."""
+
+    def work(session: Session) -> None:
+        now = services.now()
+        files = unattached_files(session, tracker.sender_id, now - FILES_BELONG)
+        add_to_ticket(session, ticket.number, text, files, message_key(tracker), services.desk, now)
+
+    await services.database.run(work)
+    services.letters_waiting()
+
+
+async def _hand_over(
+    services: Services,
+    dispatcher: CollectingDispatcher,
+    tracker: Tracker,
+    requester: Requester | None,
+    number: str | None,
+    address: str | None,
+) -> Events:
+    spoken = language(tracker)
+    about = str(tracker.get_slot(TOPIC) or GENERAL_TOPIC)
+    case = Case(
+        key=message_key(tracker),
+        sender_id=tracker.sender_id,
+        channel=tracker.get_latest_input_channel() or "",
+        language=spoken,
+        display_name=display_name(tracker),
+        topic=about,
+        topic_title=services.titles.get(about, {}).get(spoken, about),
+        transcript=transcript(tracker),
+        urgent=about.startswith(URGENT_TOPICS),
+        claimed_order=number,
+        claimed_address=address,
+        own_words=str(tracker.get_slot(WORDS) or ""),
+    )
+    opened: Opened = await services.database.run(open_ticket, case, requester, services.desk, services.now())
+    services.letters_waiting()
+    response = "utter_ticket_unmatched"
+    if requester is not None:
+        response = "utter_ticket_joined" if opened.joined else "utter_ticket_opened"
+    dispatcher.utter_message(
+        response=response,
+        ticket=opened.number,
+        agent=opened.agent,
+        deadline=opened.deadline_text,
+        masked=opened.masked_address or "",
+    )
+    return [*CLOSE_FORM]
+
+
+def _broken_address(tracker: Tracker) -> bool:
+    """Something with an @ that is no address."""
+    message = tracker.latest_message
+    found = any(entity["entity"] == "address" for entity in message.get("entities", []))
+    return "@" in (message.get("text") or "") and not found
+
+
+def _begun(about: str, words: str) -> Events:
+    return [SlotSet(TOPIC, about), SlotSet(WORDS, words), SlotSet(CONFIRMED, None), SlotSet(MISMATCHES, 0)]
+
+
+def _belongs(about: str, ticket: Ticket, tracker: Tracker) -> bool:
+    """Whether a message is about the ticket that is open: the same topic or none of its own, no other order."""
+    named = [e["value"] for e in tracker.latest_message.get("entities", []) if e["entity"] == "order_number"]
+    if named and named[-1] not in (ticket.order_number, normalise_order_number(ticket.claimed_order or "")):
+        return False
+    return about == ticket.topic or about.startswith(ADDING_TOPICS)
+
+
+def _ticket_words(ticket: Ticket, tracker: Tracker) -> dict[str, Any]:
+    return {
+        "ticket": ticket.number,
+        "agent": ticket.agent_names[language(tracker)],
+        "masked": mask_address(ticket.requester or ""),
+    }

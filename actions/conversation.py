@@ -1,0 +1,109 @@
+"""Reads a conversation out of Rasa's tracker."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rasa_sdk.interfaces import Tracker
+
+from handoff.identifiers import ADDRESS_REFERENCE
+from handoff.tickets import Line
+
+#: Routes whose messages carry a topic a ticket can be about.
+CASE_ROUTES = ("case", "complaint", "human")
+
+#: What a ticket is about when the customer only wants a person.
+GENERAL_TOPIC = "human/human_request"
+
+#: Apologies come first here, and the agents see it first.
+URGENT_TOPICS = ("complaint/",)
+
+
+def message_key(tracker: Tracker) -> str:
+    """The key of the message whose turn this is; the same when the turn is played again."""
+    return str(_metadata(tracker)["key"])
+
+
+def display_name(tracker: Tracker) -> str:
+    """What the customer is called in the messenger, perhaps nothing."""
+    return str(_metadata(tracker).get("display_name") or "")
+
+
+def language(tracker: Tracker) -> str:
+    """The customer's language, as the answers choose it (see `bot.engine.answers.language_of`)."""
+    for said in (tracker.get_slot("language"), tracker.get_slot("language_hint"), _metadata(tracker).get("language")):
+        if said in ("ru", "en"):
+            return str(said)
+    return "ru"
+
+
+def topic(tracker: Tracker) -> str:
+    """The topic of the latest message ("case/delay"), `GENERAL_TOPIC` when it has none a ticket can be about."""
+    message = tracker.latest_message
+    route = (message.get("intent") or {}).get("name")
+    if route not in CASE_ROUTES:
+        return GENERAL_TOPIC
+    found = (message.get("response_selector") or {}).get(route, {}).get("response", {}).get("intent_response_key")
+    return str(found or GENERAL_TOPIC)
+
+
+def last_question(tracker: Tracker) -> str:
+    """The response that the bot gave before the latest message, such as "utter_faq/care"; "" if there was none."""
+    before = False
+    for event in reversed(told_events(tracker)):
+        if event["event"] == "user":
+            if before:
+                break
+            before = True
+        elif event["event"] == "bot" and before:
+            return str((event.get("metadata") or {}).get("utter_action") or "")
+    return ""
+
+
+def form_was_open(tracker: Tracker) -> bool:
+    """Whether the case form was open before the latest message."""
+    before = False
+    for event in reversed(told_events(tracker)):
+        if event["event"] == "user":
+            before = True
+        elif event["event"] == "active_loop" and before:
+            return bool(event.get("name") == "case_form")
+    return False
+
+
+def customers_words(tracker: Tracker, *, back: int = 0) -> str:
+    """The customer's latest message as he sees it, or the one `back` messages before it."""
+    said = [line.text for line in transcript(tracker) if line.author == "customer"]
+    return said[-1 - back] if len(said) > back else ""
+
+
+def transcript(tracker: Tracker) -> tuple[Line, ...]:
+    """What was said, with times; a button shows what it said instead of its payload, addresses stay masked."""
+    lines = []
+    for event in told_events(tracker):
+        text = event.get("text")
+        if event["event"] not in ("user", "bot") or not text:
+            continue
+        if event["event"] == "user":
+            shown = (event.get("metadata") or {}).get("shown")
+            if text.startswith("/") and not shown:
+                continue  # the start of the chat or a photo: nothing was said
+            text = shown or text
+        text = ADDRESS_REFERENCE.sub(lambda found: found.group().partition("#")[0], text)
+        moment = datetime.fromtimestamp(event["timestamp"], UTC)
+        lines.append(Line("customer" if event["event"] == "user" else "bot", text, moment))
+    return tuple(lines)
+
+
+def told_events(tracker: Tracker) -> list[dict[str, Any]]:
+    """The events that count: a turn taken back is followed by "restart" and all that came before it (`bot.rasa`)."""
+    restarts = [place for place, event in enumerate(tracker.events) if event["event"] == "restart"]
+    return list(tracker.events[restarts[-1] + 1 :] if restarts else tracker.events)
+
+
+def _metadata(tracker: Tracker) -> dict[str, Any]:
+    for event in reversed(told_events(tracker)):
+        if event["event"] == "user":
+            return event.get("metadata") or {}
+    return {}
