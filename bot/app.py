@@ -1,0 +1,192 @@
+"""Puts the parts together: one FastAPI app that holds the customers' side, the actions and the desk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+
+from actions.cases import all_actions
+from actions.server import actions_router
+from actions.services import Services
+from actions.topics import read_titles
+from bot.channels.web import CHANNEL as WEB
+from bot.channels.web import WebChannel, web_router
+from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE, load_examples
+from bot.demo.mail_server import DemoMailServer
+from bot.demo.mailboxes import Mailboxes
+from bot.demo.pages import demo_router
+from bot.engine_process import EngineProcess, free_port
+from bot.gateway import Gateway
+from bot.health import health_router
+from bot.notices import ConversationNotices, NoticeTexts
+from bot.outbox import Sender
+from bot.rasa import RasaClient
+from handoff.crm.csv_import import import_csv
+from handoff.crm.sql import SqlCrm
+from handoff.database import Database
+from handoff.desk import Desk
+from handoff.mail.imap import ImapIntake
+from handoff.mail.inbound import take_in
+from handoff.mail.outgoing import LetterSender
+from handoff.pages import not_me_pages
+from handoff.settings import Settings
+from handoff.shop import load_shop
+
+log = logging.getLogger(__name__)
+
+DATA = Path(__file__).parent.parent / "data"
+
+#: A part that broke is started again after this long.
+RESTART_AFTER_S = 2.0
+
+#: A database that is away is asked again after this long.
+DATABASE_RETRY_S = 2.0
+
+Loop = tuple[str, Callable[[], Awaitable[None]]]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What only the demo has."""
+
+    mail_server: DemoMailServer
+    mailboxes: Mailboxes
+
+
+def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
+    """The whole service.
+
+    Args:
+        settings: from the environment; the demo brings its own mail server.
+        demo: add the page, example customers and the mail server on loopback.
+
+    Raises:
+        ShopFileInvalid, NoticeFileInvalid, TopicFileInvalid, EngineNotInstalled: with what to do.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    shop = load_shop(settings.shop_file)
+    notices = ConversationNotices(NoticeTexts(DATA / "notices.yml"), shop)
+    desk = Desk(
+        shop=shop,
+        support_address=settings.support_address,
+        agents_address=settings.agents_address,
+        base_url=settings.base_url,
+        data_dir=settings.data_dir,
+        signing_key=settings.signing_key(),
+        notices=notices,
+    )
+
+    extras = _demo(settings, database, desk) if demo else None
+    smtp_url = f"smtp://127.0.0.1:{extras.mail_server.port}?starttls=off" if extras else settings.smtp_url
+    letters = LetterSender(database, smtp_url)
+
+    # An engine of somebody else's making learns one secret, for both directions; our child gets fresh ones.
+    actions_token = settings.rasa_token if settings.rasa_url else secrets.token_urlsafe(24)
+    engine, rasa = _engine(settings, actions_token)
+    sender = Sender(database, {WEB: WebChannel()})
+    gateway = Gateway(database, rasa, notices, answered=sender.wake)
+    services = Services(database, SqlCrm(database), desk, read_titles(DATA), letters_waiting=letters.wake)
+
+    loops: list[Loop] = [("gateway", gateway.run), ("outbox", sender.run), ("letters", letters.run)]
+    if engine is not None:
+        loops.append(("engine", engine.run))
+    mailbox = ImapIntake(database, settings.imap_url, desk, letters.wake) if settings.imap_url else None
+    if mailbox is not None:
+        loops.append(("mailbox", mailbox.run))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        running = asyncio.create_task(_run(database, loops, demo=demo))
+        yield
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await rasa.close()
+        if extras is not None:
+            await asyncio.to_thread(extras.mail_server.stop)
+        database.close()
+
+    app = FastAPI(title=f"{shop.name} support", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.rasa = rasa
+    channels = [WEB] if extras else []
+    app.include_router(health_router(database, rasa, channels=channels, letters_leave=bool(smtp_url), mailbox=mailbox))
+    app.include_router(actions_router(all_actions(services), actions_token, gateway.turn_failed))
+    app.include_router(not_me_pages(database, desk))
+    if extras is not None:
+        app.include_router(web_router(database, settings.data_dir, notices.texts, received=gateway.wake))
+        app.include_router(demo_router(extras.mailboxes, extras.mail_server, settings, shop, load_examples()))
+    return app
+
+
+def _engine(settings: Settings, actions_token: str) -> tuple[EngineProcess | None, RasaClient]:
+    """Rasa as it is set up, or as a child of ours."""
+    if settings.rasa_url:
+        return None, RasaClient(settings.rasa_url, settings.rasa_token)
+    token = secrets.token_urlsafe(24)
+    engine = EngineProcess(
+        port=free_port(),
+        token=token,
+        actions_url=f"http://127.0.0.1:{settings.http_port}/actions/webhook",
+        actions_token=actions_token,
+        shop_file=settings.shop_file,
+        data_dir=settings.data_dir,
+    )
+    return engine, RasaClient(engine.url, token)
+
+
+def _demo(settings: Settings, database: Database, desk: Desk) -> Demo:
+    mailboxes = Mailboxes(settings.data_dir / "demo-mail")
+
+    def deliver(raw: bytes, recipients: list[str]) -> None:
+        with database.session_scope() as session:
+            take_in(session, raw, recipients, desk, datetime.now(UTC))
+
+    server = DemoMailServer(mailboxes, settings.support_address, deliver)
+    server.start()
+    return Demo(server, mailboxes)
+
+
+async def _run(database: Database, loops: list[Loop], *, demo: bool) -> None:
+    """Wait for the database, then keep every loop running."""
+    async with asyncio.TaskGroup() as tasks:
+        # The engine needs longest to start and no database: it starts at once.
+        for name, loop in loops:
+            if name == "engine":
+                tasks.create_task(_kept_running(name, loop))
+        await _prepared(database, demo=demo)
+        for name, loop in loops:
+            if name != "engine":
+                tasks.create_task(_kept_running(name, loop))
+
+
+async def _prepared(database: Database, *, demo: bool) -> None:
+    """The tables in their newest shape, with the example customers in the demo; waits while the database is away."""
+    while True:
+        try:
+            await asyncio.to_thread(database.migrate)
+            if demo:
+                await database.run(import_csv, CUSTOMERS_FILE, ORDERS_FILE)
+            return
+        except SQLAlchemyError as problem:
+            log.warning("the database is away, trying again in %.0f s: %s", DATABASE_RETRY_S, problem)
+            await asyncio.sleep(DATABASE_RETRY_S)
+
+
+async def _kept_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Start a loop again when it breaks: a database that went away must not end the service."""
+    while True:
+        try:
+            await loop()
+            return
+        except Exception:  # logged, and the loop goes on from what the database says
+            log.exception("%s broke, starting it again in %.0f s", name, RESTART_AFTER_S)
+            await asyncio.sleep(RESTART_AFTER_S)

@@ -1,0 +1,1 @@
+"""Messengers: raw update to our message and back; only these modules know a messenger's API."""

@@ -1,0 +1,274 @@
+"""The command line: `support run`, `support demo`, `support classify`, and what operators look at."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+import uvicorn
+from pydantic import ValidationError
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from actions.topics import TopicFileInvalid
+from bot.app import create_app
+from bot.engine.serve import QUIET
+from bot.engine_process import MODEL, PYTHON, ROOT, EngineNotInstalled
+from bot.inbox import plain_words
+from bot.models import InboxItem, KnowledgeGap, OutboxItem
+from bot.notices import ConversationNotices, NoticeFileInvalid, NoticeTexts
+from handoff.crm.csv_import import import_csv
+from handoff.database import Database
+from handoff.desk import Desk
+from handoff.errors import HandoffError
+from handoff.identifiers import ADDRESS, mask_address
+from handoff.models import LetterIn, LetterOut
+from handoff.reports import letters_as_json, tickets_as_json
+from handoff.settings import Settings
+from handoff.shop import ShopFileInvalid, load_shop
+from handoff.tickets import assign_requester
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+crm = typer.Typer(no_args_is_help=True, help="Customers and orders of the embedded CRM.")
+app.add_typer(crm, name="crm")
+
+#: In a folder where the demo ran; the real service refuses to start there.
+DEMO_MARK = "demo"
+
+#: How long the demo's page may take to answer before the user is told where to look.
+DEMO_PATIENCE_S = 120
+
+
+class Refused(typer.Exit):
+    """Ends the command with a sentence that says what to do."""
+
+    def __init__(self, message: str) -> None:
+        typer.echo(f"support: {message}", err=True)
+        super().__init__(1)
+
+
+@app.command()
+def run() -> None:
+    """Run the service with the settings of the environment and `.env`."""
+    settings = _settings()
+    if (settings.data_dir / DEMO_MARK).exists():
+        raise Refused(
+            f"{settings.data_dir} holds the demo's example customers; set another DATA_DIR or delete the folder"
+        )
+    _serve(settings, demo=False)
+
+
+@app.command()
+def demo() -> None:
+    """Run everything with example data on one page: chat, agents' mailbox, customers' mailboxes."""
+    try:
+        own = Settings()
+    except ValidationError as error:
+        raise Refused(_explained(error)) from None
+    # No account anywhere: of the settings only the folder, the shop and the port count.
+    settings = own.model_copy(
+        update={
+            "http_host": "127.0.0.1",
+            "http_port": own.demo_port,
+            "database_url": "",
+            "public_url": "",
+            "smtp_url": "",
+            "imap_url": "",
+            "rasa_url": "",
+            "support_address": "support@jeans.example",
+            "agents_address": "agents@jeans.example",
+        }
+    )
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    (settings.data_dir / DEMO_MARK).touch()
+    threading.Thread(target=_say_when_ready, args=(settings.base_url,), daemon=True).start()
+    _serve(settings, demo=True)
+
+
+@app.command()
+def classify() -> None:
+    """Read JSON lines {"text": ...} and write language, route, topic and confidence of each, in the same order."""
+    messages = [json.loads(line) for line in sys.stdin if line.strip()]
+    if not PYTHON.exists() or not MODEL.exists():
+        raise Refused("the engine or its model is missing: run `make train`")
+    # What the gateway would do to a text before Rasa sees it; no address is kept here.
+    words = [plain_words(ADDRESS.sub(lambda m: f"{mask_address(m.group())}#0", str(m["text"]))) for m in messages]
+    child = subprocess.run(  # noqa: S603 - our own engine
+        [str(PYTHON), "-m", "bot.engine.classify", str(MODEL)],
+        input="\n".join(json.dumps(text) for text in words),
+        env=os.environ | QUIET,
+        text=True,
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+    )
+    if child.returncode:
+        raise Refused(f"the engine could not read the model:\n{child.stderr[-2000:]}")
+    for message, found in zip(messages, child.stdout.splitlines(), strict=True):
+        typer.echo(json.dumps({"text": message["text"], **json.loads(found)}, ensure_ascii=False))
+
+
+@crm.command("import")
+def crm_import(
+    customers: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="customer_id,email,name,language")],
+    orders: Annotated[
+        Path,
+        typer.Option(
+            exists=True, dir_okay=False, help="number,customer_id,status,item,sum,address,promised_on,placed_on"
+        ),
+    ],
+) -> None:
+    """Add and change customers and orders; prints what changed and what was refused."""
+    database = _database()
+    with database.session_scope() as session:
+        report = import_csv(session, customers, orders)
+    for name, counts in (("customers", report.customers), ("orders", report.orders)):
+        typer.echo(f"{name}: {counts.added} added, {counts.changed} changed, {counts.unchanged} unchanged")
+    for refusal in report.refused:
+        typer.echo(f"refused: {refusal.file}, line {refusal.line}: {refusal.reason}", err=True)
+    if report.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tickets(as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False) -> None:
+    """List the tickets."""
+    with _database().session_scope() as session:
+        _print(tickets_as_json(session), as_json)
+
+
+@app.command()
+def letters(as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False) -> None:
+    """List the letters taken in; quarantined ones say why."""
+    with _database().session_scope() as session:
+        _print(letters_as_json(session), as_json)
+
+
+@app.command()
+def assign(
+    ticket: Annotated[int, typer.Argument(help="number of an unverified ticket")],
+    customer: Annotated[str, typer.Argument(help="customer_id in the CRM")],
+    order: Annotated[str | None, typer.Option(help="the order it is about")] = None,
+) -> None:
+    """Say whose an unverified ticket is: the customer gets the confirmation, answers that waited go out."""
+    database = _database()
+    try:
+        desk = _desk()
+        with database.session_scope() as session:
+            assign_requester(session, ticket, customer, order, desk, datetime.now(UTC))
+    except (HandoffError, ShopFileInvalid) as error:
+        raise Refused(str(error)) from None
+    typer.echo(f"ticket {ticket} belongs to {customer}")
+
+
+@app.command()
+def stuck() -> None:
+    """List what was given up and waits for a person: messages, answers, letters."""
+    with _database().session_scope() as session:
+        for message in session.scalars(select(InboxItem).where(InboxItem.state == "stuck")):
+            typer.echo(
+                f"message {message.id} of {message.sender_id}, {message.received_at:%F %R}: {message.last_error}"
+            )
+        for answer in session.scalars(select(OutboxItem).where(OutboxItem.state == "stuck")):
+            typer.echo(f"answer {answer.id} to {answer.sender_id}: {answer.last_error}")
+        for letter in session.scalars(select(LetterOut).where(LetterOut.state == "stuck")):
+            typer.echo(f"letter {letter.id} of ticket {letter.ticket_number}: {letter.last_error}")
+        for taken in session.scalars(select(LetterIn).where(LetterIn.outcome == "quarantined")):
+            typer.echo(f"letter taken in {taken.id}, ticket {taken.ticket_number}: {taken.reason}")
+
+
+@app.command()
+def gaps() -> None:
+    """Count the questions whose fact shop.yml does not set."""
+    asked = select(KnowledgeGap.fact, func.count()).group_by(KnowledgeGap.fact).order_by(func.count().desc())
+    with _database().session_scope() as session:
+        for fact, times in session.execute(asked):
+            typer.echo(f"{times:5} {fact}")
+
+
+def _serve(settings: Settings, *, demo: bool) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # A line for every request to Rasa (with the token in its address), every command of an SMTP session ...
+    for talkative in ("httpx", "mail.log", "alembic", "rasa_sdk"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    try:
+        service = create_app(settings, demo=demo)
+    except (ShopFileInvalid, NoticeFileInvalid, TopicFileInvalid, EngineNotInstalled, HandoffError) as error:
+        raise Refused(str(error)) from None
+    uvicorn.run(
+        service, host=settings.http_host, port=settings.http_port, log_level="warning", access_log=False,
+        timeout_graceful_shutdown=2,
+    )  # fmt: skip
+
+
+def _say_when_ready(address: str) -> None:
+    """Tell the user where the demo is, once a message would be answered."""
+    started = time.monotonic()
+    typer.echo("starting: the language model takes some seconds ...")
+    told = False
+    while True:
+        try:
+            if httpx.get(f"{address}/readyz", timeout=3).status_code == 200:
+                typer.echo(
+                    f"\nThe demo is ready after {time.monotonic() - started:.0f} s: {address}\nCtrl+C ends it.\n"
+                )
+                return
+        except httpx.HTTPError:
+            pass
+        if not told and time.monotonic() - started > DEMO_PATIENCE_S:
+            typer.echo("this takes unusually long; the engine's log is engine.log in DATA_DIR", err=True)
+            told = True
+        time.sleep(0.3)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise Refused(_explained(error)) from None
+
+
+def _explained(error: ValidationError) -> str:
+    return "; ".join(f"{'_'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors())
+
+
+def _database() -> Database:
+    database = Database(_settings().database)
+    try:
+        database.migrate()
+    except SQLAlchemyError as error:
+        raise Refused(f"the database is away: {error}") from None
+    return database
+
+
+def _desk() -> Desk:
+    settings = _settings()
+    shop = load_shop(settings.shop_file)
+    return Desk(
+        shop=shop,
+        support_address=settings.support_address,
+        agents_address=settings.agents_address,
+        base_url=settings.base_url,
+        data_dir=settings.data_dir,
+        signing_key=settings.signing_key(),
+        notices=ConversationNotices(NoticeTexts(ROOT / "data" / "notices.yml"), shop),
+    )
+
+
+def _print(rows: Iterable[dict[str, Any]], as_json: bool) -> None:
+    for row in rows:
+        if as_json:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            typer.echo("  ".join(str(value) for value in row.values() if value not in (None, "")))

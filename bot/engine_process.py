@@ -1,0 +1,96 @@
+"""Runs Rasa as a child process and starts it again whenever it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from pathlib import Path
+
+from bot.engine.serve import QUIET
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).parent.parent
+PYTHON = ROOT / "rasa-env" / ".venv" / "bin" / "python"
+MODEL = ROOT / "models" / "support.tar.gz"
+
+#: How long a child may take to end by itself; the whole service has ten seconds.
+STOP_TIMEOUT_S = 4.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+#: A child that lived this long had started well; its end is not part of a row of failures.
+LONG_LIFE_S = 60.0
+
+
+class EngineNotInstalled(Exception):
+    """Rasa's environment or the model is missing; the message says which command makes it."""
+
+
+def free_port() -> int:
+    """A port on loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class EngineProcess:
+    """The child `python -m bot.engine.serve`, on its own Python."""
+
+    def __init__(
+        self, *, port: int, token: str, actions_url: str, actions_token: str, shop_file: Path, data_dir: Path
+    ) -> None:
+        if not PYTHON.exists():
+            raise EngineNotInstalled("Rasa's environment is missing: run `make setup`")
+        if not MODEL.exists():
+            raise EngineNotInstalled("there is no trained model: run `make train`")
+        self.url = f"http://127.0.0.1:{port}"
+        self._command = [str(PYTHON), "-m", "bot.engine.serve", "--port", str(port), "--model", str(MODEL)]
+        self._environment = (
+            os.environ
+            | QUIET
+            | {
+                "RASA_TOKEN": token,
+                "ACTIONS_URL": actions_url,
+                "ACTIONS_TOKEN": actions_token,
+                "SHOP_FILE": str(shop_file.resolve()),
+                "TRACKER_DB": str((data_dir / "trackers.db").resolve()),
+            }
+        )
+        self._log_file = data_dir / "engine.log"
+        self._child: asyncio.subprocess.Process | None = None
+
+    async def run(self) -> None:
+        """Keep a child running until cancelled."""
+        wait = FIRST_WAIT_S
+        try:
+            while True:
+                started = asyncio.get_running_loop().time()
+                with self._log_file.open("ab") as output:
+                    self._child = await asyncio.create_subprocess_exec(
+                        *self._command, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output,
+                        cwd=ROOT, env=self._environment,
+                    )  # fmt: skip
+                code = await self._child.wait()
+                lived = asyncio.get_running_loop().time() - started
+                if lived > LONG_LIFE_S:
+                    wait = FIRST_WAIT_S
+                log.error(
+                    "the engine ended with code %s; see %s; starting it again in %.0f s", code, self._log_file, wait
+                )
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT_S)
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        child = self._child
+        if child is None or child.returncode is not None:
+            return
+        child.terminate()
+        try:
+            await asyncio.wait_for(child.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            child.kill()
+            await child.wait()

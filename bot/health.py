@@ -1,0 +1,94 @@
+"""How the system is doing: `/healthz`, `/readyz`, `/metrics`, and the queues a person must look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from bot.metrics import QUEUE_AGE, QUEUE_DEPTH, STUCK
+from bot.models import InboxItem, OutboxItem
+from bot.rasa import RasaClient
+from handoff.database import Database
+from handoff.mail.imap import ImapIntake
+from handoff.models import LetterIn, LetterOut
+
+
+def health_router(
+    database: Database, rasa: RasaClient, *, channels: Sequence[str], letters_leave: bool, mailbox: ImapIntake | None
+) -> APIRouter:
+    """`/healthz`, `/readyz`, `/metrics`.
+
+    Args:
+        database: asked for the depth of the queues.
+        rasa: asked whether it would answer.
+        channels: those that customers can write on; nobody polls for the web chat, so its age is always 0.
+        letters_leave: whether a mail server is set.
+        mailbox: where letters are fetched from, if anywhere.
+    """
+    router = APIRouter()
+
+    async def queues() -> dict[str, Any] | None:
+        try:
+            return await database.run(queue_states, datetime.now(UTC))
+        except SQLAlchemyError:
+            return None
+
+    def poll_age() -> float | None:
+        if mailbox is None or mailbox.last_poll_at is None:
+            return None
+        return round((datetime.now(UTC) - mailbox.last_poll_at).total_seconds(), 1)
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, Any]:
+        found = await queues()
+        return {
+            "channels": {name: {"last_poll_age_s": 0.0} for name in channels},
+            "engine": "ready" if await rasa.ready() else "away",
+            "database": "ready" if found is not None else "away",
+            "mail": {"sending": "on" if letters_leave else "off: letters wait", "last_poll_age_s": poll_age()},
+            **(found or {}),
+        }
+
+    @router.get("/readyz")
+    async def readyz() -> JSONResponse:
+        ready = await rasa.ready() and await queues() is not None
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        for name, state in (await queues() or {}).items():
+            QUEUE_DEPTH.labels(name).set(state["waiting"])
+            QUEUE_AGE.labels(name).set(state["oldest_s"])
+            STUCK.labels(name).set(state["stuck"])
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def queue_states(session: Session, now: datetime) -> dict[str, dict[str, float]]:
+    """Depth, age of the oldest item in seconds, and stuck items of inbox, outbox and letters."""
+
+    def state(waiting: Any, stuck: Any, since: Any) -> dict[str, float]:
+        depth, oldest = session.execute(select(func.count(), func.min(since)).where(waiting)).one()
+        age = (now - oldest).total_seconds() if oldest else 0.0
+        return {
+            "waiting": depth,
+            "oldest_s": round(age, 1),
+            "stuck": session.scalars(select(func.count()).where(stuck)).one(),
+        }
+
+    unsent = LetterOut.state.in_(("waiting", "sending"))
+    return {
+        "inbox": state(InboxItem.state == "waiting", InboxItem.state == "stuck", InboxItem.received_at),
+        "outbox": state(OutboxItem.state == "waiting", OutboxItem.state == "stuck", OutboxItem.created_at),
+        "letters": state(unsent, LetterOut.state == "stuck", LetterOut.created_at),
+        "letters_in": state(LetterIn.outcome == "", LetterIn.outcome == "quarantined", LetterIn.received_at),
+    }

@@ -1,0 +1,97 @@
+"""The tables of the customers' side: what came in, what goes out, and what answers were missing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from handoff.database import Base
+
+MessageKind = Literal["text", "button", "photo", "start"]
+
+
+class InboxItem(Base):
+    """One message of a customer, kept from before it is acknowledged until it is answered.
+
+    `key` is the messenger's own, so that a second delivery is recognised. `payload` is what a pressed button says to
+    Rasa. `stuck` items were given up; a person must look (`support stuck`).
+    """
+
+    __tablename__ = "inbox"
+    __table_args__ = (Index("ix_inbox_waiting", "state", "sender_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), unique=True)
+    sender_id: Mapped[str] = mapped_column(String(255), index=True)
+    channel: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[MessageKind] = mapped_column(String(16))
+    text: Mapped[str] = mapped_column(Text)
+    payload: Mapped[str | None] = mapped_column(Text)
+    photo: Mapped[str | None] = mapped_column(String(255))
+    language: Mapped[str | None] = mapped_column(String(8))
+    display_name: Mapped[str] = mapped_column(Text, default="")
+    received_at: Mapped[datetime]
+    state: Mapped[Literal["waiting", "answered", "stuck"]] = mapped_column(String(16), default="waiting")
+    attempts: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime]
+    done_at: Mapped[datetime | None]
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class OutboxItem(Base):
+    """One message to a customer; `purpose` makes it unique, so that a repeated turn cannot say it twice."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (UniqueConstraint("purpose"), Index("ix_outbox_waiting", "state", "sender_id", "id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(255))
+    sender_id: Mapped[str] = mapped_column(String(255), index=True)
+    channel: Mapped[str] = mapped_column(String(32))
+    text: Mapped[str] = mapped_column(Text)
+    buttons: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    created_at: Mapped[datetime]
+    state: Mapped[Literal["waiting", "sent", "stuck"]] = mapped_column(String(16), default="waiting")
+    attempts: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    remote_id: Mapped[str | None] = mapped_column(String(255))
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class Button(Base):
+    """What a button says to Rasa. Messengers only carry the short opaque `key`: payloads never come from outside."""
+
+    __tablename__ = "button"
+
+    key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    outbox_id: Mapped[int] = mapped_column(ForeignKey("outbox.id"), index=True)
+    sender_id: Mapped[str] = mapped_column(String(255))
+    title: Mapped[str] = mapped_column(Text)
+    payload: Mapped[str] = mapped_column(Text)
+    pressed_at: Mapped[datetime | None]
+
+
+class Conversation(Base):
+    """What is known of a conversation outside Rasa."""
+
+    __tablename__ = "conversation"
+
+    sender_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(32))
+    language: Mapped[str] = mapped_column(String(8))
+
+
+class KnowledgeGap(Base):
+    """A customer asked for a fact that shop.yml does not set (`support gaps`)."""
+
+    __tablename__ = "knowledge_gap"
+    __table_args__ = (UniqueConstraint("inbox_id", "fact"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    inbox_id: Mapped[int] = mapped_column(ForeignKey("inbox.id"))
+    fact: Mapped[str] = mapped_column(String(64), index=True)
+    asked_at: Mapped[datetime]

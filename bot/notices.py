@@ -1,0 +1,102 @@
+"""Says things outside a turn: that a letter has come, that an answer takes longer, that a message cannot be taken."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from ruamel.yaml import YAML
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from bot import outbox
+from bot.models import Conversation, InboxItem
+from handoff.identifiers import mask_address
+from handoff.models import Ticket, TicketEntry
+from handoff.notices import NoticeKind
+from handoff.shop import LANGUAGES, Shop
+
+
+class NoticeFileInvalid(Exception):
+    """data/notices.yml cannot be used; the message says what is missing."""
+
+
+class NoticeTexts:
+    """The texts of data/notices.yml."""
+
+    def __init__(self, path: Path) -> None:
+        content: Any = YAML(typ="safe").load(path)
+        self._texts: dict[str, dict[str, list[str]]] = (content or {}).get("notices") or {}
+        for name, texts in self._texts.items():
+            for language in LANGUAGES:
+                if not texts.get(language):
+                    raise NoticeFileInvalid(f'{path}: {name}: no text under "{language}:"')
+
+    def text(self, name: str, language: str, seed: str, **values: object) -> str:
+        """A notice in one language; the same `seed` gives the same wording, so that a repetition changes nothing."""
+        variants = self._texts[name][language]
+        return variants[crc32(seed.encode()) % len(variants)].format(**values)
+
+
+class ConversationNotices:
+    """Puts notices into the outbox of the conversation they concern; see `handoff.notices.Notices`."""
+
+    def __init__(self, texts: NoticeTexts, shop: Shop) -> None:
+        self.texts = texts
+        self._shop = shop
+
+    def announce(self, session: Session, ticket: Ticket, kind: NoticeKind, now: datetime) -> None:
+        """Tell the conversation that opened a ticket; nothing of the letter's content is said."""
+        # Every answer adds an entry: the count makes each notice its own.
+        entries = session.scalar(
+            select(func.count()).select_from(TicketEntry).where(TicketEntry.ticket_number == ticket.number)
+        )
+        language = self._language(session, ticket.sender_id, ticket.language)
+        self._put(
+            session,
+            name=kind,
+            purpose=f"{kind}:{ticket.number}:{entries}",
+            sender_id=ticket.sender_id,
+            channel=ticket.channel,
+            now=now,
+            language=language,
+            ticket=ticket.number,
+            agent=ticket.agent_names[language],
+            masked=mask_address(ticket.requester or ""),
+        )
+
+    def about(self, session: Session, item: InboxItem, name: str, now: datetime) -> None:
+        """Say something about a message that is not answered yet; once for each message and notice."""
+        language = self._language(session, item.sender_id, item.language or "ru")
+        self._put(
+            session,
+            name=name,
+            purpose=f"{name}:{item.id}",
+            sender_id=item.sender_id,
+            channel=item.channel,
+            now=now,
+            language=language,
+            agent=self._shop.agent_for(item.sender_id)[language],
+        )
+
+    def _put(
+        self,
+        session: Session,
+        *,
+        name: str,
+        purpose: str,
+        sender_id: str,
+        channel: str,
+        now: datetime,
+        language: str,
+        **values: object,
+    ) -> None:
+        text = self.texts.text(name, language, purpose, **values)
+        outbox.put(session, purpose=purpose, sender_id=sender_id, channel=channel, text=text, now=now)
+
+    @staticmethod
+    def _language(session: Session, sender_id: str, otherwise: str) -> str:
+        conversation = session.get(Conversation, sender_id)
+        return conversation.language if conversation else otherwise

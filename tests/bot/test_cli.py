@@ -1,0 +1,356 @@
+"""The command line: what operators and outside programs read there, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import bot.cli
+import bot.engine_process
+from bot import outbox
+from bot.cli import app
+from bot.models import InboxItem, KnowledgeGap, OutboxItem
+from handoff.database import Database
+from handoff.models import CrmAddress, CrmCustomer, LetterIn, LetterOut, Ticket
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
+
+#: Stands for the engine: answers each line in order, and ends with an error if it is shown an address.
+CLASSIFIER = """#!{python}
+import json, sys
+for line in sys.stdin:
+    text = json.loads(line)
+    if "masha" in text or text.startswith("/"):
+        sys.exit("shown " + text)
+    found = dict(language="en", route="oos" if text == "?" else "faq", topic=text[:9], confidence=0.5)
+    print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def support(tmp_path, monkeypatch):
+    """Runs `support ...` in an empty folder with nothing in the environment but these settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATABASE_URL", "HTTP_PORT", "DEMO_PORT", "SMTP_URL", "IMAP_URL", "RASA_URL", "SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments, stdin=None, **settings):
+        own = {"DATA_DIR": str(tmp_path / "var"), "SHOP_FILE": str(ROOT / "shop.yml")}
+        return CliRunner().invoke(app, list(arguments), input=stdin, env=own | settings)
+
+    return run
+
+
+@pytest.fixture
+def filled(database, tmp_path):
+    """Settings of a database that holds one of everything an operator looks at."""
+    with database.session_scope() as session:
+        session.add(CrmCustomer(customer_id="c-1", name="Maria", language="en"))
+        session.flush()
+        session.add(CrmAddress(address="maria@mail.example", customer_id="c-1"))
+        ticket = Ticket(
+            topic="case/delay",
+            topic_title="A late order",
+            language="en",
+            channel="web",
+            sender_id="web:a",
+            opening_key="k1",
+            display_name="",
+            claimed_order="GW-48213",
+            agent_names={"ru": "Анна", "en": "Anna"},
+            snapshot={},
+            opened_at=NOW,
+            answer_by=NOW + timedelta(hours=1),
+        )
+        item = InboxItem(
+            key="k1",
+            sender_id="web:a",
+            channel="web",
+            kind="text",
+            text="secret words",
+            received_at=NOW,
+            not_before=NOW,
+            state="stuck",
+            last_error="Rasa gave no answer",
+        )
+        session.add_all([ticket, item])
+        outbox.put(session, purpose="answer:1", sender_id="web:b", channel="web", text="x", now=NOW)
+        session.flush()
+        answer = session.query(OutboxItem).one()
+        answer.state, answer.last_error = "stuck", "the bot was blocked"
+        for asked, fact in enumerate(("care", "price", "price")):
+            other = InboxItem(
+                key=f"g{asked}", sender_id="web:c", channel="web", kind="text", text="?", received_at=NOW,
+                not_before=NOW, state="answered",
+            )  # fmt: skip
+            session.add(other)
+            session.flush()
+            session.add(KnowledgeGap(inbox_id=other.id, fact=fact, asked_at=NOW))
+        session.add(
+            LetterOut(
+                purpose="opened:1001:agents",
+                ticket_number=ticket.number,
+                audience="agents",
+                message_id="<1@jeans.example>",
+                to_address="agents@jeans.example",
+                template="ticket",
+                raw=b"",
+                state="stuck",
+                last_error="550 no such mailbox",
+                not_before=NOW,
+                created_at=NOW,
+            )
+        )
+        session.add(
+            LetterIn(
+                dedupe_key="d1",
+                message_id="<2@mail.example>",
+                received_at=NOW,
+                outcome="quarantined",
+                reason="no requester yet",
+                ticket_number=ticket.number,
+                author="agent",
+                from_address="agents@jeans.example",
+                raw=b"",
+                text="Ваши джинсы",
+                attachments=2,
+            )
+        )
+    return {"DATABASE_URL": database.url}
+
+
+@pytest.mark.parametrize("command", ["run", "demo", "tickets", "stuck"])
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"HTTP_PORT": "eighty"}, "HTTP_PORT"),
+        ({"DEMO_PORT": "70000"}, "DEMO_PORT"),
+        ({"HANDOFF_MODE": "pigeon"}, "HANDOFF_MODE"),
+        ({"DATABASE_URL": "postgresql+psycopg://shop@localhost/shop"}, "SECRET_KEY"),
+    ],
+)
+def test_a_wrong_setting_is_named(support, command, settings, named):
+    """One line that says which setting and what is wrong with it; no traceback."""
+    result = support(command, **settings)
+
+    assert result.exit_code == 1
+    assert named in result.stderr
+    assert result.stderr.startswith("support: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["run", "tickets"])
+@pytest.mark.parametrize("url", ["shop.db", "oracle9://x"])
+def test_an_address_that_is_no_database_is_named(support, command, url):
+    result = support(command, DATABASE_URL=url)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("support: ")
+
+
+def test_a_database_that_is_away_is_said_so(support):
+    result = support("tickets", DATABASE_URL="postgresql+psycopg://shop:pw@127.0.0.1:1/shop", SECRET_KEY="k")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("support: the database is away")
+    assert "pw" not in result.stderr
+
+
+def test_the_real_service_does_not_start_among_the_demos_customers(support, tmp_path):
+    """Example addresses would be written to, and example orders would identify people."""
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / bot.cli.DEMO_MARK).touch()
+
+    result = support("run")
+
+    assert result.exit_code == 1
+    assert "DATA_DIR" in result.stderr
+
+
+def test_a_wrong_shop_file_is_named_with_its_place(support, tmp_path):
+    shop = tmp_path / "my shop.yml"
+    shop.write_text((ROOT / "shop.yml").read_text().replace("timezone: Europe/Moscow", "timezone: Moscow"))
+
+    result = support("run", SHOP_FILE=str(shop))
+
+    assert result.exit_code == 1
+    assert "my shop.yml: timezone" in result.stderr
+
+
+def test_a_wrong_mail_server_is_named(support):
+    result = support("run", SMTP_URL="mail.jeans.example", RASA_URL="http://127.0.0.1:1", RASA_TOKEN="secret")
+
+    assert result.exit_code == 1
+    assert "SMTP_URL" in result.stderr
+
+
+def test_a_missing_engine_says_which_command_makes_it(support, tmp_path, monkeypatch):
+    monkeypatch.setattr(bot.engine_process, "PYTHON", tmp_path / "nothing")
+
+    result = support("run")
+
+    assert result.exit_code == 1
+    assert "make setup" in result.stderr
+
+
+@pytest.mark.parametrize("missing", ["PYTHON", "MODEL"])
+def test_classify_without_a_model_says_which_command_makes_it(support, tmp_path, monkeypatch, missing):
+    monkeypatch.setattr(bot.cli, missing, tmp_path / "nothing")
+
+    result = support("classify", stdin='{"text": "hi"}\n')
+
+    assert result.exit_code == 1
+    assert "make train" in result.stderr
+
+
+def test_classify_answers_in_order_and_shows_the_engine_what_the_gateway_would(support, tmp_path, monkeypatch):
+    """The same preparation as a real message: addresses masked, no commands."""
+    python = tmp_path / "python"
+    python.write_text(CLASSIFIER.format(python=sys.executable))
+    python.chmod(0o700)
+    monkeypatch.setattr(bot.cli, "PYTHON", python)
+    monkeypatch.setattr(bot.cli, "MODEL", python)
+    texts = ["how long", "я masha.k@mail.example", "/stop", "", "два\nряда"]
+
+    result = support("classify", stdin="".join(json.dumps({"text": text}) + "\n\n" for text in texts))
+
+    assert result.exit_code == 0, result.output
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["text"] for line in found] == texts
+    assert [set(line) for line in found] == [{"text", "language", "route", "topic", "confidence"}] * len(texts)
+    assert [line["topic"] for line in found] == ["how long", "я m…k@mai", "stop", "?", "два\nряда"]
+
+
+def test_an_import_says_what_changed_and_what_was_refused(support, tmp_path):
+    """Run again it says that nothing changed: an operator can repeat it after correcting a row."""
+    customers, orders = tmp_path / "customers.csv", tmp_path / "orders.csv"
+    customers.write_text("customer_id,email,name,language\nc-1,maria@mail.example,Мария,ru\nc-2,not an address,X,en\n")
+    orders.write_text(
+        "number,customer_id,status,item,sum,address,promised_on,placed_on\nGW-48213,c-1,,,,,,\n777,c-9,,,,,,\n"
+    )
+    command = ("crm", "import", "--customers", str(customers), "--orders", str(orders))
+
+    first, second = support(*command), support(*command)
+
+    assert first.stdout.splitlines() == [
+        "customers: 1 added, 0 changed, 0 unchanged",
+        "orders: 1 added, 0 changed, 0 unchanged",
+    ]
+    assert [line.split(":")[1].strip() for line in first.stderr.splitlines()] == [
+        "customers.csv, line 3",
+        "orders.csv, line 3",
+    ]
+    assert second.stdout.splitlines()[0] == "customers: 0 added, 0 changed, 1 unchanged"
+    assert (first.exit_code, second.exit_code) == (1, 1)
+
+
+def test_an_import_without_refusals_succeeds(support, tmp_path):
+    customers, orders = ROOT / "bot" / "demo" / "customers.csv", ROOT / "bot" / "demo" / "orders.csv"
+
+    result = support("crm", "import", "--customers", str(customers), "--orders", str(orders))
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (tmp_path / "var" / "support.db").exists()
+
+
+def test_an_import_of_a_file_that_is_not_there_names_it(support):
+    result = support("crm", "import", "--customers", "nothing.csv", "--orders", "nothing.csv")
+
+    assert result.exit_code == 2
+    assert "nothing.csv" in result.stderr
+
+
+def test_tickets_are_one_json_object_a_line(support, filled):
+    """contract.md: outside programs read exactly these names."""
+    result = support("tickets", "--json", **filled)
+
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {
+            "number": 1001,
+            "state": "open",
+            "topic": "case/delay",
+            "order": "GW-48213",
+            "requester": None,
+            "verified": False,
+            "channel": "web",
+            "opened_at": "2026-11-20T12:20:00+00:00",
+        }
+    ]
+
+
+def test_letters_are_one_json_object_a_line(support, filled):
+    """contract.md again; Cyrillic is written as such."""
+    result = support("letters", "--json", **filled)
+
+    assert "Ваши джинсы" in result.stdout
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        {
+            "message_id": "<2@mail.example>",
+            "received_at": "2026-11-20T12:20:00+00:00",
+            "outcome": "quarantined",
+            "reason": "no requester yet",
+            "ticket": 1001,
+            "author": "agent",
+            "from": "agents@jeans.example",
+            "text": "Ваши джинсы",
+            "attachments": 2,
+        }
+    ]
+
+
+def test_without_json_a_person_can_read_it(support, filled):
+    result = support("tickets", **filled)
+
+    assert "{" not in result.stdout
+    assert "1001" in result.stdout
+    assert "GW-48213" in result.stdout
+
+
+def test_everything_that_was_given_up_is_listed_with_its_reason(support, filled):
+    """Each of the four is somebody who waits; what he wrote is not shown."""
+    result = support("stuck", **filled)
+
+    lines = result.stdout.splitlines()
+    assert len(lines) == 4
+    for line, reason in zip(
+        lines, ["Rasa gave no answer", "the bot was blocked", "550 no such mailbox", "no requester yet"], strict=True
+    ):
+        assert line.endswith(reason)
+    assert "secret words" not in result.stdout
+
+
+def test_missing_facts_are_counted_most_asked_first(support, filled):
+    """The shop learns what to write into shop.yml next."""
+    result = support("gaps", **filled)
+
+    assert [line.split() for line in result.stdout.splitlines()] == [["2", "price"], ["1", "care"]]
+
+
+def test_an_empty_database_lists_nothing(support):
+    for command in ("tickets", "letters", "stuck", "gaps"):
+        result = support(command)
+        assert (result.exit_code, result.output) == (0, "")
+
+
+def test_an_unverified_ticket_is_given_to_a_customer(support, filled):
+    result = support("assign", "1001", "c-1", **filled)
+
+    assert result.exit_code == 0, result.output
+    database = Database(filled["DATABASE_URL"])
+    with database.session_scope() as session:
+        assert session.get_one(Ticket, 1001).requester == "maria@mail.example"
+    database.close()
+
+
+@pytest.mark.parametrize(("ticket", "customer"), [("1002", "c-1"), ("1001", "nobody")])
+def test_what_cannot_be_assigned_is_said_so(support, filled, ticket, customer):
+    result = support("assign", ticket, customer, **filled)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("support: ")

@@ -1,0 +1,306 @@
+"""One message's way: answered once, in order, whatever happens to Rasa or to us in between."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+import bot.gateway
+from bot.gateway import MOST_FAILURES, SILENCE, Gateway
+from bot.models import Button, Conversation, InboxItem, KnowledgeGap, OutboxItem
+
+from .fake_rasa import said
+
+LONG_AGO = SILENCE + timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Seconds of waiting become hundredths."""
+    monkeypatch.setattr(bot.gateway, "LONGEST_WAIT", timedelta(seconds=0.03))
+
+
+@pytest.fixture
+def start(database, client, notices):
+    """Makes a gateway; a second one is the process after a restart."""
+    return lambda: Gateway(database, client, notices, answered=lambda: None)
+
+
+@pytest.fixture
+def inbox(database):
+    """The messages, by text."""
+
+    def read():
+        with database.session_scope() as session:
+            return {item.text: item for item in session.scalars(select(InboxItem))}
+
+    return read
+
+
+@pytest.fixture
+def outbox(database):
+    """What the customers are told, in order: (purpose, text)."""
+
+    def read(sender_id="web:a"):
+        with database.session_scope() as session:
+            rows = session.scalars(select(OutboxItem).where(OutboxItem.sender_id == sender_id).order_by(OutboxItem.id))
+            return [(row.purpose, row.text) for row in rows]
+
+    return read
+
+
+async def test_a_message_is_answered_and_the_answer_waits_to_be_sent(
+    database, rasa, start, running, eventually, arrived, inbox, outbox
+):
+    item = arrived("how do I wash them")
+    rasa.answer = lambda request: [
+        *said("Cold.\n\nInside out.", gap="care"),
+        *said("Anything else?", buttons=[("No", "/deny"), ("Prices", "What does it cost?")], gap="care"),
+    ]
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["how do I wash them"].state == "answered")
+
+    assert outbox() == [(f"answer:{item.id}", "Cold.\n\nInside out.\n\nAnything else?")]
+    with database.session_scope() as session:
+        buttons = {button.title: button.payload for button in session.scalars(select(Button))}
+        assert buttons == {"No": "/deny", "Prices": "What does it cost?"}
+        assert [(gap.inbox_id, gap.fact) for gap in session.scalars(select(KnowledgeGap))] == [(item.id, "care")]
+
+
+async def test_the_conversations_language_is_that_of_the_last_answer(
+    database, rasa, start, running, eventually, arrived, inbox
+):
+    """Notices come outside a turn and must speak the language the customer has changed to."""
+    arrived("hello", language="en")
+    arrived("привет", language="en")
+    rasa.answer = lambda request: said("...", language="ru" if request["message"] == "привет" else "en")
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["привет"].state == "answered")
+
+    with database.session_scope() as session:
+        assert session.get_one(Conversation, "web:a").language == "ru"
+
+
+async def test_rasa_is_told_who_writes_what_where(rasa, start, running, eventually, arrived, inbox):
+    """A fresh message costs one request: nothing can have been played of it."""
+    gateway = start()
+    arrived("/stop it", key="k1", display_name="Maria")
+    arrived("Yes", "web:b", key="k2", kind="button", payload="/affirm", language="ru")
+
+    async with running(gateway.run):
+        await eventually(lambda: {item.state for item in inbox().values()} == {"answered"})
+
+    by_sender = {request["sender"]: request for request in rasa.requests}
+    assert by_sender["web:a"] == {
+        "sender": "web:a",
+        "message": "stop it",
+        "input_channel": "web",
+        "metadata": {"key": "k1", "language": "en", "display_name": "Maria"},
+    }
+    assert by_sender["web:b"]["message"] == "/affirm"
+    assert by_sender["web:b"]["metadata"] == {"key": "k2", "language": "ru", "display_name": "", "shown": "Yes"}
+    assert rasa.asked_for_trackers == []
+
+
+async def test_an_address_never_reaches_rasa(rasa, start, running, eventually, arrived, inbox):
+    """Trackers are kept for long and read by trainers."""
+    arrived("it's masha.k@mail.example")
+
+    async with running(start().run):
+        await eventually(lambda: "answered" in {item.state for item in inbox().values()})
+
+    (message,) = rasa.messages()
+    assert message.startswith("it's m…k@mail.example#")
+
+
+async def test_an_empty_answer_is_played_again(rasa, start, running, eventually, arrived, inbox, outbox):
+    """`[]` with status 200 is how Rasa says that something broke inside; the turn counts once in the end."""
+    answers = [[], said("Here you are")]
+    rasa.answer = lambda request: answers.pop(0)
+    item = arrived("hello")
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["hello"].state == "answered")
+
+    assert outbox() == [(f"answer:{item.id}", "Here you are")]
+    assert rasa.keys("web:a") == [item.key]
+
+
+async def test_a_message_that_never_works_is_given_to_a_person_and_the_next_is_answered(
+    rasa, start, running, eventually, arrived, inbox, outbox
+):
+    """The customer hears that it is not lost, and the conversation goes on."""
+    rasa.answer = lambda request: [] if request["message"] == "poison" else said("Here you are")
+    poison, fine = arrived("poison"), arrived("fine")
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["fine"].state == "answered")
+
+    given_up = inbox()["poison"]
+    assert (given_up.state, given_up.attempts) == ("stuck", MOST_FAILURES)
+    assert "no answer" in given_up.last_error
+    assert [purpose for purpose, _ in outbox()] == [f"not_answered:{poison.id}", f"answer:{fine.id}"]
+
+
+async def test_a_message_waits_while_rasa_is_away_and_is_answered_once(
+    rasa_away, start, running, eventually, arrived, inbox, outbox
+):
+    """Told once that it takes longer, then answered; no number of attempts makes it stuck."""
+    item = arrived("hello", ago=LONG_AGO)
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["hello"].attempts > MOST_FAILURES)
+        assert [purpose for purpose, _ in outbox()] == [f"takes_longer:{item.id}"]
+        rasa_away.start()
+        await eventually(lambda: inbox()["hello"].state == "answered")
+
+    assert [purpose for purpose, _ in outbox()] == [f"takes_longer:{item.id}", f"answer:{item.id}"]
+    assert rasa_away.messages() == ["hello"]
+
+
+async def test_a_short_pause_is_not_talked_about(rasa_away, start, running, eventually, arrived, inbox, outbox):
+    item = arrived("hello")
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["hello"].attempts > 1)
+        rasa_away.start()
+        await eventually(lambda: inbox()["hello"].state == "answered")
+
+    assert [purpose for purpose, _ in outbox()] == [f"answer:{item.id}"]
+
+
+async def test_an_outage_does_not_use_up_a_messages_failures(
+    rasa_away, start, running, eventually, arrived, inbox, outbox
+):
+    """The first turns after a start are the likeliest to fail; the message has waited long and gets all its tries."""
+    answers = [[], said("Here you are")]
+    rasa_away.answer = lambda request: answers.pop(0)
+    arrived("hello")
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["hello"].attempts > MOST_FAILURES)
+        rasa_away.start()
+        await eventually(lambda: inbox()["hello"].state != "waiting")
+
+    assert inbox()["hello"].state == "answered"
+
+
+async def test_a_retry_undoes_no_other_turn(rasa, start, running, eventually, arrived, inbox):
+    """If the message never reached Rasa, the last turn there is somebody's answered question."""
+    rasa.play({"sender": "web:a", "message": "earlier", "metadata": {"key": "k0"}})
+    arrived("hello", key="k1", attempts=1)
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["hello"].state == "answered")
+
+    assert rasa.asked_for_trackers == ["web:a"]
+    assert rasa.keys("web:a") == ["k0", "k1"]
+
+
+async def test_a_turn_whose_action_failed_is_played_again(rasa, start, running, eventually, arrived, inbox, outbox):
+    """Rasa goes on as if the action had done nothing: without this the customer would get half an answer."""
+    gateway = start()
+    item = arrived("yes, that's right")
+
+    def answer(request):
+        if len(rasa.requests) == 1:
+            gateway.turn_failed(request["metadata"]["key"])
+            return said("I'm sorry to hear that.")
+        return said("I'm sorry to hear that.\n\nYour case is number 1001.")
+
+    rasa.answer = answer
+    async with running(gateway.run):
+        await eventually(lambda: inbox()["yes, that's right"].state == "answered")
+
+    assert outbox() == [(f"answer:{item.id}", "I'm sorry to hear that.\n\nYour case is number 1001.")]
+    assert rasa.keys("web:a") == [item.key]
+
+
+async def test_a_slow_turn_holds_up_its_own_conversation_only(rasa, start, running, eventually, arrived, inbox, outbox):
+    """Answers come in the order of the questions; other customers do not wait for them."""
+    released = rasa.held["web:a"] = threading.Event()
+    for text, sender_id in (("a1", "web:a"), ("a2", "web:a"), ("b1", "web:b"), ("b2", "web:b")):
+        arrived(text, sender_id)
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["b2"].state == "answered")
+        assert rasa.messages("web:a") == ["a1"]
+        released.set()
+        await eventually(lambda: inbox()["a2"].state == "answered")
+
+    assert rasa.messages("web:a") == ["a1", "a2"]
+    assert [text for _, text in outbox("web:a")] == ["About a1", "About a2"]
+    assert [text for _, text in outbox("web:b")] == ["About b1", "About b2"]
+
+
+async def test_a_crash_between_rasas_answer_and_ours_is_answered_once(
+    rasa, start, running, eventually, arrived, inbox, outbox
+):
+    """Rasa has played the turn, we died before the commit: the next process takes it back and plays it again."""
+    released = rasa.held["web:a"] = threading.Event()
+    first = start()
+    item = arrived("hello")
+    async with running(first.run):
+        await eventually(lambda: rasa.messages() == ["hello"])
+    released.set()
+    await eventually(lambda: rasa.keys("web:a") == [item.key])
+    assert inbox()["hello"].state == "waiting"
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["hello"].state == "answered")
+
+    assert outbox() == [(f"answer:{item.id}", "About hello")]
+    assert rasa.messages() == ["hello", "hello"]
+    assert rasa.keys("web:a") == [item.key]
+
+
+async def test_what_was_answered_is_not_asked_again_after_a_restart(
+    rasa, start, running, eventually, arrived, inbox, outbox
+):
+    arrived("one")
+    async with running(start().run):
+        await eventually(lambda: inbox()["one"].state == "answered")
+    arrived("two")
+
+    async with running(start().run):
+        await eventually(lambda: inbox()["two"].state == "answered")
+
+    assert rasa.messages() == ["one", "two"]
+    assert [text for _, text in outbox()] == ["About one", "About two"]
+
+
+async def test_a_message_is_taken_up_at_once_when_the_gateway_is_woken(
+    rasa, start, running, eventually, arrived, inbox, monkeypatch
+):
+    monkeypatch.setattr(bot.gateway, "POLL_S", 60)
+    gateway = start()
+    arrived("one")
+
+    async with running(gateway.run):
+        await eventually(lambda: inbox()["one"].state == "answered")
+        arrived("two")
+        gateway.wake()
+        await eventually(lambda: inbox()["two"].state == "answered")
+
+    assert inbox()["two"].done_at - inbox()["two"].received_at < timedelta(seconds=5)
+    assert inbox()["two"].done_at <= datetime.now(UTC)
+
+
+async def test_a_stop_that_comes_together_with_a_message_is_not_missed(start, monkeypatch):
+    """`wait_for` of Python 3.11 swallows such a cancellation: the service would not have ended on SIGTERM."""
+    monkeypatch.setattr(bot.gateway, "POLL_S", 60)
+    gateway = start()
+    task = asyncio.ensure_future(gateway.run())
+    await asyncio.wait({task}, timeout=0.3)  # it waits for messages now
+
+    gateway.wake()
+    task.cancel()
+
+    ended, _ = await asyncio.wait({task}, timeout=5)
+    assert ended == {task}

@@ -1,0 +1,103 @@
+"""How the system says that it is well."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from bot import outbox
+from bot.health import health_router
+from bot.models import InboxItem, OutboxItem
+from handoff.database import Database
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def operator(client):
+    """Asks the health endpoints of a service with this database."""
+
+    @asynccontextmanager
+    async def ask(database, letters_leave=True):
+        app = FastAPI()
+        app.include_router(health_router(database, client, channels=["web"], letters_leave=letters_leave, mailbox=None))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as browser:
+            yield browser
+
+    return ask
+
+
+@pytest.fixture
+def lost_database(tmp_path):
+    """A database that answers every question with an error."""
+    database = Database(f"sqlite:///{tmp_path / 'empty.db'}")
+    yield database
+    database.close()
+
+
+async def test_ready_once_a_message_would_be_answered(database, rasa, operator):
+    async with operator(database) as browser:
+        answer = await browser.get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (200, {"ready": True})
+
+
+async def test_not_ready_while_rasa_is_away(database, rasa_away, operator):
+    """A balancer, and `make demo`, wait for 200; the service itself stays up."""
+    async with operator(database) as browser:
+        ready, health = await browser.get("/readyz"), await browser.get("/healthz")
+
+    assert ready.status_code == 503
+    assert (health.status_code, health.json()["engine"], health.json()["database"]) == (200, "away", "ready")
+
+
+async def test_not_ready_while_the_database_is_away(lost_database, rasa, operator):
+    async with operator(lost_database) as browser:
+        ready, health = await browser.get("/readyz"), await browser.get("/healthz")
+        metrics = await browser.get("/metrics")
+
+    assert ready.status_code == 503
+    assert (health.status_code, health.json()["engine"], health.json()["database"]) == (200, "ready", "away")
+    assert metrics.status_code == 200
+
+
+async def test_health_tells_depth_age_and_what_is_stuck(database, rasa, operator, arrived):
+    """What an operator looks at first: is something waiting, since when, and did something get given up."""
+    old, _, stuck = arrived("old", ago=timedelta(minutes=5)), arrived("new"), arrived("given up")
+    with database.session_scope() as session:
+        session.get_one(InboxItem, stuck.id).state = "stuck"
+        outbox.put(session, purpose="answer:9", sender_id="web:a", channel="web", text="x", now=NOW)
+
+    async with operator(database, letters_leave=False) as browser:
+        health = (await browser.get("/healthz")).json()
+
+    assert (health["inbox"]["waiting"], health["inbox"]["stuck"]) == (2, 1)
+    assert 300 <= health["inbox"]["oldest_s"] < 320
+    assert (health["outbox"]["waiting"], health["outbox"]["stuck"]) == (1, 0)
+    assert health["letters"] == {"waiting": 0, "oldest_s": 0.0, "stuck": 0}
+    assert "web" in health["channels"]
+    assert health["mail"] == {"sending": "off: letters wait", "last_poll_age_s": None}
+    assert old.state == "waiting"
+
+
+async def test_metrics_are_text_that_prometheus_reads(database, rasa_away, operator, arrived):
+    """Depth, age and stuck items of every queue, also while Rasa is away."""
+    arrived("old", ago=timedelta(minutes=5))
+    with database.session_scope() as session:
+        outbox.put(session, purpose="answer:9", sender_id="web:a", channel="web", text="x", now=NOW)
+        session.query(OutboxItem).one().state = "stuck"
+
+    async with operator(database) as browser:
+        answer = await browser.get("/metrics")
+
+    assert answer.headers["content-type"].startswith("text/plain")
+    figures = dict(re.findall(r'^(support_\w+\{queue="\w+"\}) (\S+)$', answer.text, flags=re.MULTILINE))
+    assert figures['support_queue_depth{queue="inbox"}'] == "1.0"
+    assert 300 <= float(figures['support_queue_oldest_seconds{queue="inbox"}']) < 320
+    assert figures['support_stuck{queue="outbox"}'] == "1.0"
+    assert figures['support_stuck{queue="letters"}'] == "0.0"

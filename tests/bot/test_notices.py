@@ -1,0 +1,152 @@
+"""What is said outside a turn: in the customer's language, once, and without anything from the letter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from string import Formatter
+
+import pytest
+from ruamel.yaml import YAML
+from sqlalchemy import select
+
+from bot.models import Conversation, OutboxItem
+from bot.notices import NoticeFileInvalid, NoticeTexts
+from handoff.models import Ticket, TicketEntry
+
+NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
+FILE = Path(__file__).parents[2] / "data" / "notices.yml"
+
+#: What the code fills in, for each notice.
+KNOWN_VALUES = {
+    "answer_sent": {"agent", "ticket", "masked"},
+    "ticket_disputed": {"agent", "ticket", "masked"},
+    "takes_longer": {"agent"},
+    "not_answered": {"agent"},
+    "photo_wrong_type": set(),
+    "photo_too_large": {"megabytes"},
+    "text_empty": set(),
+    "text_too_long": {"characters"},
+}
+
+
+@pytest.fixture
+def ticket(database):
+    """Opened in Russian from a web conversation; the registered address is masha.k@mail.example."""
+    with database.session_scope() as session:
+        ticket = Ticket(
+            topic="case/delay",
+            topic_title="Задержка заказа",
+            language="ru",
+            channel="web",
+            sender_id="web:a",
+            opening_key="k1",
+            display_name="Маша",
+            customer_id="c-1",
+            requester="masha.k@mail.example",
+            agent_names={"ru": "Анна", "en": "Anna"},
+            snapshot={},
+            opened_at=NOW,
+            answer_by=NOW + timedelta(hours=1),
+        )
+        session.add(ticket)
+        session.flush()
+        session.add(TicketEntry(ticket_number=ticket.number, author="agent", kind="letter", text="Secret", at=NOW))
+    return ticket
+
+
+def told(session):
+    return session.scalars(select(OutboxItem).order_by(OutboxItem.id)).all()
+
+
+def variants():
+    for name, languages in YAML(typ="safe").load(FILE)["notices"].items():
+        for language, texts in languages.items():
+            for text in texts:
+                yield name, language, text
+
+
+@pytest.mark.parametrize(("name", "language", "text"), list(variants()))
+def test_every_text_holds_only_what_the_code_fills_in(name, language, text):
+    """A trainer's slip in braces would otherwise show when a letter has come, and stop its answer."""
+    used = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+
+    assert used <= KNOWN_VALUES[name]
+    assert text.format(**dict.fromkeys(used, "x"))
+
+
+def test_every_notice_that_the_code_knows_has_texts_in_both_languages(texts):
+    for name, values in KNOWN_VALUES.items():
+        for language in ("ru", "en"):
+            assert texts.text(name, language, "seed", **dict.fromkeys(values, "x"))
+
+
+@pytest.mark.parametrize(
+    "content", ["notices: {answer_sent: {ru: [да]}}", "notices: {answer_sent: {ru: [да], en: []}}"]
+)
+def test_a_missing_language_is_named_at_the_start(tmp_path, content):
+    """Found when the service starts, not when the first customer needs it."""
+    path = tmp_path / "notices.yml"
+    path.write_text(content)
+
+    with pytest.raises(NoticeFileInvalid, match=r"notices\.yml: answer_sent: .*en"):
+        NoticeTexts(path)
+
+
+def test_the_same_seed_gives_the_same_wording(texts):
+    """Whoever repeats a step after a crash must not word it anew."""
+    said = {texts.text("answer_sent", "en", "answer:1", agent="Anna", ticket=1, masked="m") for _ in range(5)}
+    over_seeds = {texts.text("answer_sent", "en", str(n), agent="Anna", ticket=1, masked="m") for n in range(30)}
+
+    assert len(said) == 1
+    assert len(over_seeds) == 2
+
+
+def test_a_letter_is_announced_once_with_the_masked_address_only(database, notices, ticket):
+    """Whoever holds the phone sees where to look, not what the shop wrote and not the address."""
+    with database.session_scope() as session:
+        for _ in range(2):
+            notices.announce(session, ticket, "answer_sent", NOW)
+
+    with database.session_scope() as session:
+        (notice,) = told(session)
+    assert (notice.sender_id, notice.channel) == ("web:a", "web")
+    assert "m…k@mail.example" in notice.text
+    assert str(ticket.number) in notice.text
+    assert "masha" not in notice.text
+    assert "Secret" not in notice.text
+
+
+def test_the_next_letter_is_announced_again(database, notices, ticket):
+    """Two answers of an agent are two letters, however alike."""
+    with database.session_scope() as session:
+        notices.announce(session, ticket, "answer_sent", NOW)
+        session.add(TicketEntry(ticket_number=ticket.number, author="agent", kind="letter", text="More", at=NOW))
+        session.flush()
+        notices.announce(session, ticket, "answer_sent", NOW)
+
+    with database.session_scope() as session:
+        assert len(told(session)) == 2
+
+
+@pytest.mark.parametrize(("spoken", "agent"), [(None, "Анна"), ("ru", "Анна"), ("en", "Anna")])
+def test_a_notice_speaks_the_conversations_language_names_included(database, notices, ticket, spoken, agent):
+    """The customer may have changed the language since the case was opened."""
+    with database.session_scope() as session:
+        if spoken:
+            session.add(Conversation(sender_id="web:a", channel="web", language=spoken))
+            session.flush()
+        notices.announce(session, ticket, "ticket_disputed", NOW)
+
+    with database.session_scope() as session:
+        assert agent in told(session)[0].text
+
+
+def test_a_message_that_waits_is_mentioned_once_for_each_reason(database, notices, arrived):
+    item = arrived("hello", language="en")
+    with database.session_scope() as session:
+        for name in ("takes_longer", "takes_longer", "not_answered"):
+            notices.about(session, item, name, NOW)
+
+    with database.session_scope() as session:
+        assert [row.purpose for row in told(session)] == [f"takes_longer:{item.id}", f"not_answered:{item.id}"]
