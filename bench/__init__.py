@@ -1,0 +1,1 @@
+"""Benchmarks: what an answer costs, measured on the running demo."""
