@@ -69,6 +69,7 @@ def check_the_wrong_keyboard_layout_is_undone() -> None:
     for typed, meant, language in [
         ("ghbdtn", "привет", "ru"),
         ("rjulf ghbtltn vjq pfrfp", "когда приедет мой заказ", "ru"),
+        ('"nj ghjcnj [jhjij', "Это просто хорошо", "ru"),
         ("ьн щквук шы дфеу", "my order is late", "en"),
     ]:
         reading = normaliser().read(typed)
@@ -90,7 +91,7 @@ def check_plain_russian_and_english_stay_as_typed() -> None:
     """Undoing what was right would be worse than not undoing."""
     for typed, language in [
         ("hello", "en"), ("where is my parcel", "en"), ("wtf is going on w my order", "en"), ("привет", "ru"),
-        ("где мой заказ", "ru"), ("Ну и где?", "ru"), ("can't find it", "en"),
+        ('intent{"x":1}', "en"), ('it says: "wrong"', "en"), ("где мой заказ", "ru"), ("Ну и где?", "ru"), ("can't find it", "en"),
     ]:  # fmt: skip
         reading = normaliser().read(typed)
         assert (reading.text, reading.language) == (typed, language), reading

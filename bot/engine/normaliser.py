@@ -54,6 +54,9 @@ NEUTRAL = {
     "up",
 }
 
+#: A shifted key inside a word or before a space ("/intent{"x":1}", "he said: no") is punctuation, not a capital letter.
+_PUNCTUATION = re.compile(r'(?<=\S)[{}":<>]|[{}":<>](?![a-z\[\];\',.`])', re.I)
+
 #: How much better (nats per character) another reading must be before the text as typed is given up.
 RELUCTANCE = 0.35
 
@@ -139,9 +142,10 @@ class Normaliser:
         language = "ru" if cyrillic and 2 * russian >= len(WORD.findall(text)) else "en"
         readings = [(self._score(text, cyrillic, latin), text, language)]
         if not cyrillic:
-            typed = text.translate(TO_CYRILLIC_KEYS)
-            readings.append((self.russian.score(typed) - RELUCTANCE, typed, "ru"))
-            for j in "йж":  # "moj zakaz", "ja jdu": people mean both
+            if not _PUNCTUATION.search(text):
+                typed = text.translate(TO_CYRILLIC_KEYS)
+                readings.append((self.russian.score(typed) - RELUCTANCE, typed, "ru"))
+            for j in "йж" if "}" not in text else "":  # "moj zakaz", "ja jdu": people mean both; no code ("{...}")
                 spelt = transliterate(text, j)
                 readings.append((self.russian.score(spelt) - RELUCTANCE, spelt, "ru"))
         elif not latin:

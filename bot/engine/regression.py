@@ -36,8 +36,11 @@ def fit(sparse: csr_matrix, dense: np.ndarray, labels: np.ndarray, *, strength: 
         labels: class of each row, 0 to classes - 1; a class with four times the examples weighs twice as much.
         strength: inverse of the L2 penalty, scikit-learn's `C`.
     """
+    # A column that no row uses would get weight zero anyway; the topics of one route use half of all terms.
+    used = np.flatnonzero(sparse.getnnz(axis=0))
+    columns, sparse = sparse.shape[1], sparse[:, used]
     rows, classes = len(labels), int(labels.max()) + 1
-    split = sparse.shape[1]
+    split = len(used)
     width = split + dense.shape[1]
     balance = np.sqrt(rows / (classes * np.bincount(labels, minlength=classes)))[labels].astype(np.float32)
     transposed = sparse.T.tocsr()
@@ -58,4 +61,6 @@ def fit(sparse: csr_matrix, dense: np.ndarray, labels: np.ndarray, *, strength: 
     options = {"maxiter": 100, "maxcor": 5, "ftol": 1e-5}
     found = minimize(loss, np.zeros(width * classes + classes), jac=True, method="L-BFGS-B", options=options)
     weights = found.x[:-classes].reshape(width, classes).astype(np.float32)
-    return Weights(weights[:split], weights[split:], found.x[-classes:].astype(np.float32))
+    terms = np.zeros((columns, classes), dtype=np.float32)
+    terms[used] = weights[:split]
+    return Weights(terms, weights[split:], found.x[-classes:].astype(np.float32))
