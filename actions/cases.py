@@ -19,8 +19,10 @@ from actions.conversation import (
     language,
     last_question,
     message_key,
+    times_angry,
     topic,
     transcript,
+    was_angry,
 )
 from actions.services import Services
 from handoff.crm.port import CrmUnavailable
@@ -37,6 +39,9 @@ ADDING_TOPICS = ("case/ticket_followup", "case/receipt_sent", "case/order_questi
 
 #: Wrong pairs of number and address before the bot offers to pass the case on unchecked.
 MISMATCHES_BEFORE_OFFER = 2
+
+#: As many angry messages, and the case goes to a person with whatever is known: more questions would only pour oil.
+ANGRY_BEFORE_HANDING_OVER = 2
 
 CONFIRMED, TOPIC, MISMATCHES = "case_form__confirmed", "case_form__topic", "case_form__mismatches"
 WORDS = "case_form__words"
@@ -61,13 +66,15 @@ class BeginCase(CaseAction):
 
     async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         """See `rasa_sdk.Action.run`."""
-        about = topic(tracker)
+        about, words = topic(tracker), customers_words(tracker)
         ticket = await self.services.database.run(open_ticket_of, tracker.sender_id, self.services.now())
         if ticket is not None and _belongs(about, ticket, tracker):
-            await add(self.services, tracker, ticket, customers_words(tracker))
+            await add(self.services, tracker, ticket, words)
             dispatcher.utter_message(response="utter_added_to_ticket", **_ticket_words(ticket, tracker))
             return [FollowupAction("action_listen")]
-        return _begun(about, customers_words(tracker))
+        if times_angry(tracker) >= ANGRY_BEFORE_HANDING_OVER:
+            return [*_begun(about, words), FollowupAction("action_pass_on")]
+        return _begun(about, words)
 
 
 class TakeYes(CaseAction):
@@ -100,6 +107,10 @@ class ValidateCaseForm(CaseAction):
             dispatcher.utter_message(response="utter_broken_address")
             return [SlotSet("address", None)]
         about, known = topic(tracker), str(tracker.get_slot(TOPIC) or GENERAL_TOPIC)
+        if form_was_open(tracker) and times_angry(tracker) >= ANGRY_BEFORE_HANDING_OVER:
+            # No slot is asked for any more: the form ends, and the ticket is opened with what there is. (The topic is
+            # set as well because Rasa takes a form in which no slot is set for one that did not understand.)
+            return [SlotSet(TOPIC, known), SlotSet("requested_slot", None)]
         problem = about.startswith(("case/", "complaint/")) and not about.startswith(ADDING_TOPICS)
         if not form_was_open(tracker) or not problem or about == known:
             return []
@@ -148,7 +159,10 @@ class OpenTicket(CaseAction):
         """See `rasa_sdk.Action.run`."""
         number, reference = tracker.get_slot("order_number"), tracker.get_slot("address")
         database = self.services.database
-        address = await database.run(typed_address, tracker.sender_id, str(reference))
+        address = await database.run(typed_address, tracker.sender_id, str(reference)) if reference else None
+        if tracker.get_slot(CONFIRMED) is None and (number is None or address is None):
+            # The form ended early, for an angry customer: a person takes what there is.
+            return await _hand_over(self.services, dispatcher, tracker, None, number, address)
         if address is None:  # typed days ago and forgotten since
             return [SlotSet("address", None), SlotSet(CONFIRMED, None), FollowupAction("case_form")]
         try:
@@ -158,7 +172,7 @@ class OpenTicket(CaseAction):
         except CrmUnavailable:
             # Never "not found": the case is taken now and matched by a person later.
             return await _hand_over(self.services, dispatcher, tracker, None, str(number), address)
-        if requester is not None:
+        if requester is not None or tracker.get_slot(CONFIRMED) is None:
             return await _hand_over(self.services, dispatcher, tracker, requester, str(number), address)
         return self._ask_again(dispatcher, tracker)
 
@@ -246,7 +260,8 @@ async def add(services: Services, tracker: Tracker, ticket: Ticket, text: str) -
     def work(session: Session) -> None:
         now = services.now()
         files = unattached_files(session, tracker.sender_id, now - FILES_BELONG)
-        add_to_ticket(session, ticket.number, text, files, message_key(tracker), services.desk, now)
+        key, urgent = message_key(tracker), times_angry(tracker) > 0
+        add_to_ticket(session, ticket.number, text, files, key, services.desk, now, urgent=urgent)
 
     await services.database.run(work)
     services.letters_waiting()
@@ -271,7 +286,7 @@ async def _hand_over(
         topic=about,
         topic_title=services.titles.get(about, {}).get(spoken, about),
         transcript=transcript(tracker),
-        urgent=about.startswith(URGENT_TOPICS),
+        urgent=about.startswith(URGENT_TOPICS) or was_angry(tracker),
         claimed_order=number,
         claimed_address=address,
         own_words=str(tracker.get_slot(WORDS) or ""),

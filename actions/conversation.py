@@ -72,6 +72,17 @@ def form_was_open(tracker: Tracker) -> bool:
     return False
 
 
+def times_angry(tracker: Tracker) -> int:
+    """How many messages were angry (`bot.engine.manner`) if the latest is; who has calmed down is asked as usual."""
+    angry = [_is_angry(event) for event in told_events(tracker) if event["event"] == "user"]
+    return sum(angry) if angry and angry[-1] else 0
+
+
+def was_angry(tracker: Tracker) -> bool:
+    """Whether any message was angry: then the ticket is urgent."""
+    return any(_is_angry(event) for event in told_events(tracker) if event["event"] == "user")
+
+
 def customers_words(tracker: Tracker, *, back: int = 0) -> str:
     """The customer's latest message as he sees it, or the one `back` messages before it."""
     said = [line.text for line in transcript(tracker) if line.author == "customer"]
@@ -100,6 +111,11 @@ def told_events(tracker: Tracker) -> list[dict[str, Any]]:
     """The events that count: a turn taken back is followed by "restart" and all that came before it (`bot.rasa`)."""
     restarts = [place for place, event in enumerate(tracker.events) if event["event"] == "restart"]
     return list(tracker.events[restarts[-1] + 1 :] if restarts else tracker.events)
+
+
+def _is_angry(event: dict[str, Any]) -> bool:
+    heard = event.get("parse_data") or {}
+    return bool((heard.get("manner") or {}).get("angry")) or (heard.get("intent") or {}).get("name") == "complaint"
 
 
 def _metadata(tracker: Tracker) -> dict[str, Any]:

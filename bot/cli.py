@@ -50,6 +50,10 @@ DEMO_MARK = "demo"
 DEMO_PATIENCE_S = 120
 
 
+#: Messages of this topic are kept for the shop to read.
+FEEDBACK_TOPIC = "smalltalk/feedback"
+
+
 class Refused(typer.Exit):
     """Ends the command with a sentence that says what to do."""
 
@@ -195,6 +199,15 @@ def gaps() -> None:
     with _database().session_scope() as session:
         for fact, times in session.execute(asked):
             typer.echo(f"{times:5} {fact}")
+
+
+@app.command()
+def feedback() -> None:
+    """List the advice and wishes of customers, the newest last."""
+    said = select(InboxItem).where(InboxItem.topic == FEEDBACK_TOPIC).order_by(InboxItem.id)
+    with _database().session_scope() as session:
+        for message in session.scalars(said):
+            typer.echo(f"{message.received_at:%F %R}  {message.text}")
 
 
 def _serve(settings: Settings, *, demo: bool) -> None:

@@ -124,7 +124,7 @@ class Gateway:
 def _finish(session: Session, item: InboxItem, answer: Answer, now: datetime) -> None:
     """The message is answered and the answer waits to be sent: both or neither."""
     row = session.get_one(InboxItem, item.id)
-    row.state, row.done_at = "answered", now
+    row.state, row.done_at, row.topic = "answered", now, answer.topic
     outbox.put(
         session,
         purpose=f"answer:{item.id}",

@@ -18,6 +18,9 @@ from handoff.identity import keep_address
 #: Telegram's limit of one message (Bot API, sendMessage); longer ones cannot come from a messenger.
 MAX_TEXT_CHARACTERS = 4096
 
+#: Kinds of messages without words: each is an intent of the same name.
+WORDLESS = ("start", "photo", "voice", "sticker", "place")
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -95,10 +98,8 @@ def next_messages(session: Session, busy: Collection[str], now: datetime, limit:
 
 def words_for_engine(session: Session, item: InboxItem, now: datetime) -> str:
     """What Rasa is sent for a message: a typed address masked and kept aside, a typed command made plain text."""
-    if item.kind == "start":
-        return "/start"
-    if item.kind == "photo":
-        return "/photo"
+    if item.kind in WORDLESS:
+        return f"/{item.kind}"
     if item.kind == "button":
         return item.payload or item.text
     return plain_words(ADDRESS.sub(lambda found: keep_address(session, item.sender_id, found.group(), now), item.text))

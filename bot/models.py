@@ -10,14 +10,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from handoff.database import Base
 
-MessageKind = Literal["text", "button", "photo", "start"]
+MessageKind = Literal["text", "button", "photo", "voice", "sticker", "place", "start"]
 
 
 class InboxItem(Base):
     """One message of a customer, kept from before it is acknowledged until it is answered.
 
     `key` is the messenger's own, so that a second delivery is recognised. `payload` is what a pressed button says to
-    Rasa. `stuck` items were given up; a person must look (`support stuck`).
+    Rasa. `stuck` items were given up; a person must look (`support stuck`). `topic` is what an answered message was
+    taken for, such as "faq/care".
     """
 
     __tablename__ = "inbox"
@@ -35,6 +36,7 @@ class InboxItem(Base):
     display_name: Mapped[str] = mapped_column(Text, default="")
     received_at: Mapped[datetime]
     state: Mapped[Literal["waiting", "answered", "stuck"]] = mapped_column(String(16), default="waiting")
+    topic: Mapped[str | None] = mapped_column(String(64), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
     done_at: Mapped[datetime | None]

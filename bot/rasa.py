@@ -21,12 +21,16 @@ class TurnFailed(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the assistant says in one turn; `buttons` are (title, payload), `gaps` facts that shop.yml does not set."""
+    """What the assistant says in one turn.
+
+    `buttons` are (title, payload), `gaps` facts that shop.yml does not set, `topic` is what the message was taken for.
+    """
 
     text: str
     buttons: tuple[tuple[str, str], ...]
     language: str
     gaps: tuple[str, ...]
+    topic: str | None = None
 
 
 class RasaClient:
@@ -94,4 +98,5 @@ def _joined(said: list[dict[str, Any]]) -> Answer:
         buttons=tuple((button["title"], button["payload"]) for button in (buttons[-1] if buttons else [])),
         language=notes[-1].get("language", "ru") if notes else "ru",
         gaps=tuple(note["gap"] for note in notes if note.get("gap")),
+        topic=next((note["topic"] for note in notes if note.get("topic")), None),
     )

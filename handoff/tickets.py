@@ -140,9 +140,17 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
 
 
 def add_to_ticket(
-    session: Session, number: int, text: str, files: Sequence[StoredFile], key: str, desk: Desk, now: datetime
+    session: Session,
+    number: int,
+    text: str,
+    files: Sequence[StoredFile],
+    key: str,
+    desk: Desk,
+    now: datetime,
+    *,
+    urgent: bool = False,
 ) -> bool:
-    """Add what the customer wrote or sent in the conversation to his ticket and tell the agents.
+    """Add what the customer wrote or sent in the conversation to his ticket and tell the agents; `urgent` raises it.
 
     Returns:
         False when `key` was added before; nothing happens then.
@@ -153,6 +161,8 @@ def add_to_ticket(
     ticket, text = _ticket(session, number), storable(text)
     if not _add_entry(session, ticket, "customer", "chat", text, now, source_key=f"added:{key}"):
         return False
+    if urgent:
+        ticket.priority = "urgent"
     for file in files:
         file.ticket_number = number
     lines = [Line("customer", text, now)] if text else []

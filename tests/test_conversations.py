@@ -63,8 +63,10 @@ def test_every_message_of_a_story_is_understood_as_the_story_says():
     wrong = [
         f"{story}: “{step['user'].strip()}” is {reading.topic}, not {step['intent']}"
         for (story, step), reading in zip(told, readings, strict=True)
-        # Steering intents have no topics: they come as smalltalk/<intent> (bot.engine.classify).
+        # Steering intents have no topics: they come as smalltalk/<intent>, a bare number as a question about that order
+        # (bot.engine.classify).
         if step["intent"] not in (reading.route, reading.topic.removeprefix("smalltalk/"))
+        and (step["intent"], reading.topic) != ("identifiers", "case/order_question")
     ]
 
     assert not wrong, "\n".join(wrong)

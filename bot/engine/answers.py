@@ -15,17 +15,22 @@ from typing import Any
 
 from rasa.core.nlg import TemplatedNaturalLanguageGenerator
 from rasa.shared.core.domain import Domain
-from rasa.shared.core.events import BotUttered
 from rasa.shared.core.trackers import DialogueStateTracker
 from rasa.utils.endpoints import EndpointConfig
 
 from bot.engine.normaliser import CYRILLIC
+from bot.engine.talk import Talk
 from handoff.shop import Shop, load_shop
 
 log = logging.getLogger(__name__)
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
 FACT = "fact_"
+#: A text that begins so says sorry itself.
+APOLOGY = re.compile(
+    r"[^.?!]*(?:\bпрости|извини|жаль|виноват|неловко|стыдно|sorry|apolog|our mistake|our fault|ashamed)",
+    re.I,
+)
 
 
 class Answers(TemplatedNaturalLanguageGenerator):
@@ -44,16 +49,8 @@ class Answers(TemplatedNaturalLanguageGenerator):
     async def generate(
         self, utter_action: str, tracker: DialogueStateTracker, output_channel: str, **kwargs: Any
     ) -> dict[str, Any] | None:
-        """The message for a response; `custom` tells the gateway the language and a fact that was missing."""
+        """The message for a response; `custom` tells the gateway language, topic and a fact that was missing."""
         language = language_of(tracker)
-        variants = [
-            (number, variant)
-            for number, variant in enumerate(self.responses.get(utter_action, []))
-            if bool(CYRILLIC.search(variant["text"])) == (language == "ru")
-        ]
-        if not variants:
-            log.error("no %s text for %s", language, utter_action)
-            return None
         shop = self._current_shop()
         slots = {name: value for name, value in tracker.current_slot_values().items() if value is not None}
         if "address" in slots:
@@ -61,20 +58,47 @@ class Answers(TemplatedNaturalLanguageGenerator):
         values = {**shop.words(language, tracker.sender_id), **slots, **kwargs}
         values.update({FACT + name: text for name in shop.facts if (text := shop.fact(name, language))})
 
+        talk = Talk(tracker)
+        message: dict[str, Any] = {"text": "", "variants": {}, "custom": {"language": language}}
+        for name in talk.responses_for(utter_action, len(self._usable(utter_action, language, values)[0])):
+            variants, gap = self._usable(name, language, values)
+            if not variants:
+                log.error("no %s text for %s", language, name)
+                continue
+            number, variant = min(variants, key=lambda pair: talk.preference(name, *pair))
+            if gap:
+                message["custom"]["gap"] = gap
+            if APOLOGY.match(variant["text"]) and list(message["variants"]) == ["utter_sorry"]:
+                message["text"] = ""  # this one says so itself
+                message["variants"].clear()
+            message["variants"][name] = number
+            message["text"] += ("\n\n" if message["text"] else "") + talk.addressed(_filled(variant["text"], values))
+            if variant.get("buttons"):
+                message["buttons"] = [{**b, "title": _filled(b["title"], values)} for b in variant["buttons"]]
+        if not message["text"]:
+            return None
+        message["text"] += talk.smile(utter_action)
+        if options := talk.options(utter_action, language):
+            message["buttons"] = options + message.get("buttons", [])
+        if topic := talk.topic():
+            message["custom"]["topic"] = topic
+        return message
+
+    def _usable(
+        self, name: str, language: str, values: dict[str, Any]
+    ) -> tuple[list[tuple[int, dict[str, Any]]], str | None]:
+        """The variants of a response that can be said, each with its number; the fact that was missing for others."""
+        variants = [
+            (number, variant)
+            for number, variant in enumerate(self.responses.get(name, []))
+            if bool(CYRILLIC.search(variant["text"])) == (language == "ru")
+        ]
         about = [(n, v) for n, v in variants if FACT in v["text"]]
         known = [(n, v) for n, v in about if set(PLACEHOLDER.findall(v["text"])) <= values.keys()]
-        plain = [(n, v) for n, v in variants if FACT not in v["text"]]
-        number, variant = min(known or plain or variants, key=lambda pair: _last_used(tracker, utter_action, pair[0]))
-
-        custom = {"language": language}
-        if about and not known:
-            custom["gap"] = next(
-                p for p in PLACEHOLDER.findall(about[0][1]["text"]) if p.startswith(FACT)
-            ).removeprefix(FACT)
-        message: dict[str, Any] = {"text": _filled(variant["text"], values), "variant": number, "custom": custom}
-        if variant.get("buttons"):
-            message["buttons"] = [{**b, "title": _filled(b["title"], values)} for b in variant["buttons"]]
-        return message
+        if known or not about:
+            return known or variants, None
+        missing = [p for p in PLACEHOLDER.findall(about[0][1]["text"]) if p.startswith(FACT)]
+        return [(n, v) for n, v in variants if FACT not in v["text"]] or variants, missing[0].removeprefix(FACT)
 
     def _current_shop(self) -> Shop:
         """The facts as they stand in the file now: a change there needs no restart and no training."""
@@ -95,23 +119,6 @@ def language_of(tracker: DialogueStateTracker) -> str:
         if said in ("ru", "en"):
             return said
     return "ru"
-
-
-def _last_used(tracker: DialogueStateTracker, utter_action: str, number: int) -> int:
-    """Position of the last use of a variant in the conversation, -1 if it was not used yet.
-
-    What came before a restart does not count: those turns were taken back or are told again after it.
-    """
-    events = tracker.events_after_latest_restart()
-    for position in range(len(events) - 1, -1, -1):
-        event = events[position]
-        if (
-            isinstance(event, BotUttered)
-            and event.metadata.get("utter_action") == utter_action
-            and event.metadata.get("variant") == number
-        ):
-            return position
-    return -1
 
 
 def _filled(text: str, values: dict[str, Any]) -> str:

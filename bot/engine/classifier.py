@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from rasa.engine.graph import ExecutionContext, GraphComponent
 from rasa.engine.recipes.default_recipe import DefaultV1Recipe
 from rasa.engine.storage.resource import Resource
@@ -26,16 +27,19 @@ from rasa.shared.nlu.training_data.training_data import TrainingData
 from scipy.sparse import csr_matrix
 
 from bot.engine.features import EMBEDDING_WEIGHT, Features
-from bot.engine.normaliser import Normaliser
+from bot.engine.manner import manner_of
+from bot.engine.normaliser import CYRILLIC, Normaliser
+from bot.engine.parts import parts_of
 from bot.engine.regression import Weights, fit
 from handoff.identifiers import ADDRESS_REFERENCE, find_order_numbers
 
 log = logging.getLogger(__name__)
 
+#: Topics with their probabilities, likeliest first; empty when a text is like no example.
+Ranking = list[tuple[str, float]]
+
 #: Stands in for any order number, so that the model learns "has a number" and not the digits.
 NUMBER_WORD = " номерзаказа "
-
-SENTENCE_END = re.compile(r"(?<=[.?!…])\s+")
 
 #: What may surround a bare order number or address without making it a message about something.
 FILLER = {
@@ -57,6 +61,21 @@ FILLER = {
     "here",
 }
 FILLER |= {"no", "и", "and", "the", "имейл", "эл"}
+# A correction, or a number that has turned up, is no more than a number either.
+FILLER |= {"не", "а", "ой", "точнее", "вернее", "извините", "простите", "нашел", "нашла", "нашёл", "это"}
+FILLER |= {"not", "but", "sorry", "oops", "actually", "found", "it", "i"}
+
+#: Routes whose topics answer a question: these may be answered beside something else in one message.
+ANSWERING = ("faq", "reassure")
+
+#: As many questions are answered in one message.
+MOST_QUESTIONS = 2
+
+#: As many topics are offered when a message was not understood.
+MOST_OPTIONS = 3
+
+#: Longer examples do not read like something a button says.
+OPTION_CHARACTERS = 60
 
 #: Messages come again (buttons, greetings, "спасибо"); their reading does not change while a model is loaded.
 CACHE_SIZE = 2000
@@ -79,11 +98,14 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         return {
             "embedding": True,
             "C": 50.0,
-            "threshold": 0.45,
+            "threshold": 0.35,
             "familiarity": 0.35,
             "order_weight": 8.0,
-            "case_weight": 1.4,
+            "case_weight": 1.9,
             "sentence_threshold": 0.8,
+            "tie": 0.05,
+            "topic_tie": 0.12,
+            "part_threshold": 0.7,
         }
 
     def __init__(self, config: dict[str, Any], model_storage: ModelStorage, resource: Resource) -> None:
@@ -94,6 +116,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         self._routes: Level
         self._topics: dict[str, Level] = {}
         self._examples = np.zeros((0, 0), dtype=np.float32)
+        self._options: dict[str, dict[str, dict[str, str]]] = {}
         self._cache: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     @classmethod
@@ -116,14 +139,50 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         understood = [to_understand(text) for text in texts]
         self._features = Features.learn(understood, embedding=self._config["embedding"])
         terms, self._examples = self._features.of(understood)
-        routes = [label.split("/")[0] for label in labels]
-        self._routes = Level.learn(terms, self._examples, routes, self._config["C"])
-        for route in sorted({label.split("/")[0] for label in labels if "/" in label}):
-            rows = [row for row, of in enumerate(routes) if of == route]
-            topics = [labels[row] for row in rows]
-            self._topics[route] = Level.learn(terms[rows], self._examples[rows], topics, self._config["C"])
+        meaning = EMBEDDING_WEIGHT * self._examples
+        routes = [route_of(label) for label in labels]
+        choices = {"": (np.arange(len(labels)), routes)}
+        for route in sorted({route_of(label) for label in labels if "/" in label}):
+            rows = np.flatnonzero([of == route for of in routes])
+            choices[route] = (rows, [labels[row] for row in rows])
+        # The levels do not depend on each other; scipy's optimiser uses one core.
+        learn = delayed(Level.learn)
+        learnt = Parallel(n_jobs=-1)(
+            learn(terms[rows], meaning[rows], of_rows, self._config["C"]) for rows, of_rows in choices.values()
+        )
+        self._topics = dict(zip(choices, learnt, strict=True))
+        self._routes = self._topics.pop("")
+        self._options = self._titled(examples, labels, terms, meaning)
         self.persist()
         return self._resource
+
+    def _titled(
+        self, examples: list[Message], labels: list[str], terms: csr_matrix, meaning: np.ndarray
+    ) -> dict[str, dict[str, dict[str, str]]]:
+        """Each titled topic as a choice: its `title`, and as `ask` the short example that is surest of it, by language.
+
+        What a pressed choice says is understood like any message; so no topic needs a rule of its own for it.
+        """
+        rows: dict[tuple[str, str], list[int]] = {}
+        titles: dict[str, dict[str, str]] = {}
+        for row, (example, topic) in enumerate(zip(examples, labels, strict=True)):
+            title = ((example.get("metadata") or {}).get("intent") or {}).get("title")
+            text = example.get("text")
+            if title and len(text) <= OPTION_CHARACTERS and not re.search(r"\d", text):
+                titles[topic] = title
+                rows.setdefault((topic, "ru" if CYRILLIC.search(text) else "en"), []).append(row)
+        asks: dict[tuple[str, str], str] = {}
+        for (topic, language), of_topic in rows.items():
+            route = route_of(topic)
+            features = terms[of_topic], meaning[of_topic]
+            sure = self._routes.likely(*features)[:, self._routes.labels.index(route)]
+            sure = sure * self._topics[route].likely(*features)[:, self._topics[route].labels.index(topic)]
+            asks[topic, language] = examples[of_topic[int(sure.argmax())]].get("text")
+        return {
+            topic: {"title": title, "ask": {language: asks[topic, language] for language in title}}
+            for topic, title in titles.items()
+            if all((topic, language) in asks for language in title)
+        }
 
     def persist(self) -> None:
         """Keep the model as arrays and JSON: a pickle in a model file would run code when it is loaded."""
@@ -139,6 +198,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
                 "vocabularies": self._features.vocabularies,
                 "embedding": self._features.embedding is not None,
                 "normaliser": self._normaliser.as_json(),
+                "options": self._options,
             }
             (folder / "topics.json").write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")
 
@@ -157,6 +217,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
                 idf = arrays["idf"]
         classifier._routes = levels.pop("routes")
         classifier._topics = levels
+        classifier._options = stored["options"]
         classifier._normaliser = Normaliser.from_json(stored["normaliser"])
         classifier._features = Features.stored(stored["vocabularies"], idf, embedding=stored["embedding"])
         return classifier
@@ -175,7 +236,11 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         return messages
 
     def understand(self, text: str) -> dict[str, Any]:
-        """What Rasa is told about a text: `intent`, `intent_ranking`, `response_selector`, `entities`."""
+        """What Rasa is told about a text: `intent`, `intent_ranking`, `response_selector`, `entities`.
+
+        For the answer (`bot.engine.answers`) there are also `manner` (how it is said), `also` (topics of further
+        questions in it), `tie` (it may be about the customer's own order) and `options` (topics it may be about).
+        """
         reading = self._normaliser.read(without_identifiers(text))
         entities = list(identifiers_in(text))
         numbered = any(entity["entity"] == "order_number" for entity in entities)
@@ -183,39 +248,96 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         if reading.language and not bare:
             entities.append(entity("language" if reading.sure else "language_hint", reading.language, 0, len(text)))
         if bare:
-            # Just the number or the address: inside a form it fills a slot, outside it is a case about that order.
-            ranking = [("case/order_question", 1.0)]
+            # Just the number or the address: inside a form it fills a slot, outside it we ask what about it.
+            ranking, also, tie = [("identifiers", 1.0)], [], False
         else:
             ranking = self._ranking(to_understand(reading.text, numbered), numbered)
-            ranking = self._own_case_in(reading.text, ranking)
-        return outcome(ranking, entities, self._config["threshold"], sorted(self._topics))
+            parts = [self._ranking(to_understand(part, False), False) for part in parts_of(reading.text)]
+            ranking = self._main_matter(ranking, parts)
+            ranking, tie = self._tied(ranking)
+            also = self._questions_beside(ranking, parts)
+        found = outcome(ranking, entities, self._config["threshold"], sorted(self._topics))
+        options = self._offered(found["intent"]["name"], ranking)
+        return {**found, "manner": manner_of(text).as_json(), "also": also, "tie": tie, "options": options}
 
-    def _own_case_in(self, text: str, ranking: list[tuple[str, float]]) -> list[tuple[str, float]]:
-        """The ranking of the sentence that tells an own case, if one does: what happened outweighs what is asked."""
-        sentences = [part for part in SENTENCE_END.split(text) if len(part.split()) >= 2]
-        if len(sentences) < 2 or (ranking and ranking[0][0].startswith("case/")):
-            return ranking
-        for sentence in sentences:
-            of_sentence = self._ranking(to_understand(sentence, False), False)
-            case = sum(probability for topic, probability in of_sentence if topic.startswith("case/"))
-            if case > self._config["sentence_threshold"]:
-                return of_sentence
-        return ranking
+    def _main_matter(self, whole: Ranking, parts: list[Ranking]) -> Ranking:
+        """The part that tells an own case, if one does; what is asked after a greeting or thanks; else the whole."""
+        route = likeliest(whole)[0]
+        for part in parts:
+            if route != "case" and routes_of(part).get("case", 0.0) > self._config["sentence_threshold"]:
+                return part
+        if route == "smalltalk":
+            return next((part for part in parts if self._asks(part)), whole)
+        return whole
 
-    def _ranking(self, text: str, numbered: bool) -> list[tuple[str, float]]:
+    def _asks(self, part: Ranking) -> bool:
+        """Whether a part surely asks something that a topic answers."""
+        route, _ = likeliest(part)
+        return route in ANSWERING and routes_of(part)[route] > self._config["part_threshold"]
+
+    def _questions_beside(self, main: Ranking, parts: list[Ranking]) -> list[str]:
+        """Topics that parts of the message surely ask about, beside the main one."""
+        route, topic = likeliest(main)
+        asked = dict.fromkeys(likeliest(part)[1] for part in parts if self._asks(part))
+        return [other for other in asked if other != topic][: MOST_QUESTIONS - (route in ANSWERING)]
+
+    def _tied(self, ranking: Ranking) -> tuple[Ranking, bool]:
+        """Between a question and a case that are as likely, the question is answered.
+
+        Nobody who only wonders is asked for an order number, so the two change places where the case is ahead.
+        """
+        routes, (route, _) = routes_of(ranking), likeliest(ranking)
+        case, faq = routes.get("case", 0.0), routes.get("faq", 0.0)
+        if route not in ("case", "faq") or abs(case - faq) > self._config["tie"]:
+            return ranking, False
+        if case > faq:
+            factor = {"faq": case / faq, "case": faq / case}
+            ranking = [(topic, p * factor.get(route_of(topic), 1.0)) for topic, p in ranking]
+        return sorted(ranking, key=lambda pair: -pair[1]), True
+
+    def _offered(self, intent: str, ranking: Ranking) -> list[dict[str, dict[str, str]]]:
+        """Topics to choose from: the likeliest when nothing was understood, the runner-up when two are as likely."""
+        known = [(topic, p) for topic, p in ranking if topic in self._options]
+        if intent == "nlu_fallback":
+            return [self._options[topic] for topic, _ in known[:MOST_OPTIONS]]
+        of_route = [(topic, p) for topic, p in known if route_of(topic) == intent]
+        close = len(of_route) > 1 and of_route[0][1] - of_route[1][1] < self._config["topic_tie"]
+        return [self._options[of_route[1][0]]] if close and intent in ANSWERING else []
+
+    def _ranking(self, text: str, numbered: bool) -> Ranking:
         """All topics with their probabilities, likeliest first; nothing when the text is like no example."""
         terms, embedded = self._features.of([text])
         if embedded.size and float((self._examples @ embedded[0]).max()) < self._config["familiarity"]:
             return []
-        routes = self._routes.probabilities(terms, embedded)
+        meaning = EMBEDDING_WEIGHT * embedded
+        routes = self._routes.probabilities(terms, meaning)
         if "case" in routes:
             routes["case"] *= self._config["case_weight"] * (self._config["order_weight"] if numbered else 1.0)
         total = sum(routes.values())
         ranking = []
         for route, weight in routes.items():
-            topics = self._topics[route].probabilities(terms, embedded) if route in self._topics else {route: 1.0}
+            topics = self._topics[route].probabilities(terms, meaning) if route in self._topics else {route: 1.0}
             ranking += [(topic, weight / total * probability) for topic, probability in topics.items()]
         return sorted(ranking, key=lambda pair: -pair[1])
+
+
+def route_of(topic: str) -> str:
+    """The route of a topic: "faq" of "faq/care"."""
+    return topic.split("/")[0]
+
+
+def routes_of(ranking: Ranking) -> dict[str, float]:
+    """Each route's probability, likeliest first."""
+    routes: dict[str, float] = {}
+    for topic, probability in ranking:
+        routes[route_of(topic)] = routes.get(route_of(topic), 0.0) + probability
+    return dict(sorted(routes.items(), key=lambda item: -item[1]))
+
+
+def likeliest(ranking: Ranking) -> tuple[str, str]:
+    """The likeliest route and its likeliest topic; empty when there is none."""
+    route = next(iter(routes_of(ranking)), "")
+    return route, next((topic for topic, _ in ranking if route_of(topic) == route), "")
 
 
 @dataclass(frozen=True)
@@ -226,11 +348,11 @@ class Level:
     weights: Weights
 
     @classmethod
-    def learn(cls, terms: csr_matrix, embedded: np.ndarray, labels: list[str], strength: float) -> Level:
+    def learn(cls, terms: csr_matrix, meaning: np.ndarray, labels: list[str], strength: float) -> Level:
         """Fit on rows of features and their labels."""
         kinds = sorted(set(labels))
         classes = np.array([kinds.index(label) for label in labels])
-        return cls(kinds, fit(terms, EMBEDDING_WEIGHT * embedded, classes, strength=strength))
+        return cls(kinds, fit(terms, meaning, classes, strength=strength))
 
     @classmethod
     def stored(cls, arrays: Any, name: str, labels: list[str]) -> Level:
@@ -247,11 +369,15 @@ class Level:
             "bias": weights.bias,
         }
 
-    def probabilities(self, terms: csr_matrix, embedded: np.ndarray) -> dict[str, float]:
+    def likely(self, terms: csr_matrix, meaning: np.ndarray) -> np.ndarray:
+        """Each text's probabilities of the labels, shape (n, labels)."""
+        logits = self.weights.logits(terms, meaning)
+        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return likely / likely.sum(axis=1, keepdims=True)
+
+    def probabilities(self, terms: csr_matrix, meaning: np.ndarray) -> dict[str, float]:
         """Each label's probability for one text."""
-        logits = self.weights.logits(terms, EMBEDDING_WEIGHT * embedded)[0]
-        likely = np.exp(logits - logits.max())
-        return {label: float(p) for label, p in zip(self.labels, likely / likely.sum(), strict=True)}
+        return {label: float(p) for label, p in zip(self.labels, self.likely(terms, meaning)[0], strict=True)}
 
 
 def entity(name: str, value: str, start: int, end: int) -> dict[str, Any]:
@@ -295,13 +421,10 @@ def outcome(
     ranking: list[tuple[str, float]], entities: list[dict[str, Any]], threshold: float, with_topics: list[str]
 ) -> dict[str, Any]:
     """A ranking of topics in Rasa's words; below the threshold it is Rasa's `nlu_fallback`."""
-    routes: dict[str, float] = {}
     best: dict[str, tuple[str, float]] = {}
     for topic, probability in ranking:
-        route = topic.split("/")[0]
-        routes[route] = routes.get(route, 0.0) + probability
-        best.setdefault(route, (topic, probability))
-    intents = [{"name": r, "confidence": p} for r, p in sorted(routes.items(), key=lambda item: -item[1])]
+        best.setdefault(route_of(topic), (topic, probability))
+    intents = [{"name": r, "confidence": p} for r, p in routes_of(ranking).items()]
     if not intents or intents[0]["confidence"] < threshold:
         intents.insert(0, {"name": "nlu_fallback", "confidence": 1 - (intents[0]["confidence"] if intents else 0.0)})
     selector: dict[str, Any] = {"all_retrieval_intents": with_topics}

@@ -27,7 +27,10 @@ def main() -> None:
 def found(parsed: dict) -> dict[str, object]:  # type: ignore[type-arg]
     """What the first message of a conversation would be taken for."""
     intent = parsed["intent"]["name"]
-    topic = parsed.get("response_selector", {}).get(intent, {}).get("response", {}).get("intent_response_key")
+    if intent == "identifiers":  # a number alone is about that order; the chat asks what about it
+        intent, topic = "case", "case/order_question"
+    else:
+        topic = parsed.get("response_selector", {}).get(intent, {}).get("response", {}).get("intent_response_key")
     route = "oos" if intent == "nlu_fallback" else intent if topic else "smalltalk"
     languages = [e["value"] for e in parsed["entities"] if e["entity"] in ("language", "language_hint")]
     return {

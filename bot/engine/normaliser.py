@@ -59,6 +59,8 @@ _PUNCTUATION = re.compile(r'(?<=\S)[{}":<>]|[{}":<>](?![a-z\[\];\',.`])', re.I)
 
 #: How much better (nats per character) another reading must be before the text as typed is given up.
 RELUCTANCE = 0.35
+#: A reading less likely than this (nats per character) is nonsense too: real ones lie above -2.2.
+PLAUSIBLE = -2.4
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ class Normaliser:
         elif not latin:
             typed = text.translate(TO_LATIN_KEYS)
             readings.append((self.english.score(typed) - 2 * RELUCTANCE, typed, "en"))
-        _, meant, language = max(readings, key=lambda reading: reading[0])
+        typed_as, *others = readings
+        _, meant, language = max([typed_as, *(r for r in others if r[0] > PLAUSIBLE)], key=lambda reading: reading[0])
         words = [word for word in WORD.findall(meant.lower()) if word not in NEUTRAL]
         return Reading(meant, language if words else None, sure=len(words) >= 2)
 

@@ -17,20 +17,21 @@ pytestmark = pytest.mark.engine
 PAIRS = Path(__file__).parent / "minimal_pairs.tsv"
 
 #: Two points (or one message, where that is more) under the recall when the model was last changed on purpose, 2026-11:
-#: faq 87.0, case 94.4, smalltalk 83.3, reassure 84.6, oos 91.1, complaint 96.4, human 85.2 %; topics 79.6 %.
+#: faq 83.6, case 95.0, smalltalk 90.0, reassure 94.2, oos 95.6, complaint 96.4, human 88.9 %; topics 83.3 %.
+#: (Before that faq 87.0, reassure 84.6, smalltalk 83.3 %: more lines on doubts, and more weight on cases.)
 FLOORS = {
-    "faq": 0.85,
-    "case": 0.92,
-    "smalltalk": 0.81,
-    "reassure": 0.82,
-    "oos": 0.88,
+    "faq": 0.815,
+    "case": 0.93,
+    "smalltalk": 0.88,
+    "reassure": 0.92,
+    "oos": 0.93,
     "complaint": 0.92,
-    "human": 0.81,
+    "human": 0.85,
 }
-TOPIC_FLOOR = 0.775
+TOPIC_FLOOR = 0.81
 
-#: Of 60 pairs of messages that share their words and differ in one cue. The aim is 52; measured were 50.
-LEAST_PAIRS = 49
+#: Of 60 pairs of messages that share their words and differ in one cue.
+LEAST_PAIRS = 52
 
 
 @dataclass(frozen=True)
