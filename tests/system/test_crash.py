@@ -152,14 +152,14 @@ def test_a_turn_whose_answer_was_lost_is_played_again_as_if_for_the_first_time(d
     chat = Chat(demo, "en")
 
     _answered_again(demo, chat, chat.say("How do I measure myself?"))
-    _answered_again(demo, chat, chat.say("The zip of my jacket broke"))
+    _answered_again(demo, chat, chat.say("The zip of my jeans broke"))
     _answered_again(demo, chat, chat.say("48390"))
     asks = _answered_again(demo, chat, chat.say("sophie.brown@post.example"))
     promise = _answered_again(demo, chat, chat.press(asks))
 
     [number] = [ticket["number"] for ticket in demo.tickets() if ticket["order"] == "48390"]
     assert str(number) in promise.text
-    lines = ["How do I measure myself?", "The zip of my jacket broke", "48390", "s…n@post.example", "That's right"]
+    lines = ["How do I measure myself?", "The zip of my jeans broke", "48390", "s…n@post.example", "That's right"]
     assert _transcript(demo, number) == lines
 
 
