@@ -97,6 +97,6 @@ def _joined(said: list[dict[str, Any]]) -> Answer:
         text="\n\n".join(message["text"].strip() for message in said if message.get("text")),
         buttons=tuple((button["title"], button["payload"]) for button in (buttons[-1] if buttons else [])),
         language=notes[-1].get("language", "ru") if notes else "ru",
-        gaps=tuple(note["gap"] for note in notes if note.get("gap")),
+        gaps=tuple(fact for note in notes for fact in note.get("gaps", [])),
         topic=next((note["topic"] for note in notes if note.get("topic")), None),
     )

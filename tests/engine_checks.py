@@ -181,6 +181,10 @@ DOMAIN = {
             {"text": "Уход: {fact_care}"}, {"text": "Пока не знаю."},
             {"text": "Care: {fact_care}"}, {"text": "Not yet."},
         ],
+        "utter_faq/gift": [
+            {"text": "Подарок: {fact_gift}"}, {"text": "Не записано."},
+            {"text": "Gift: {fact_gift}"}, {"text": "Not written down."},
+        ],
         "utter_named": [
             {"text": "Пишет {agent}"},
             {"text": "From {shop}, {agent}", "buttons": [{"title": "Ask {agent}", "payload": "/a"}]},
@@ -305,7 +309,18 @@ def check_an_unset_fact_is_answered_honestly_and_reported() -> None:
 
     assert message is not None
     assert message["text"] == "Not yet.", message
-    assert message["custom"] == {"language": "en", "gap": "care"}, message
+    assert message["custom"] == {"language": "en", "gaps": ["care"]}, message
+
+
+def check_every_unset_fact_of_a_message_is_reported() -> None:
+    """Two questions in one message may miss two facts; the shop must learn of both."""
+    with shop_file():
+        conversation = hear(tracker(language="en"), also=["faq/gift"])
+        message = say(Answers(None, domain()), "utter_faq/care", conversation)
+
+    assert message is not None
+    assert message["text"] == "Not yet.\n\nNot written down.", message
+    assert message["custom"]["gaps"] == ["care", "gift"], message
 
 
 def check_a_set_fact_is_told_in_the_customers_language() -> None:

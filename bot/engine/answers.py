@@ -49,7 +49,7 @@ class Answers(TemplatedNaturalLanguageGenerator):
     async def generate(
         self, utter_action: str, tracker: DialogueStateTracker, output_channel: str, **kwargs: Any
     ) -> dict[str, Any] | None:
-        """The message for a response; `custom` tells the gateway language, topic and a fact that was missing."""
+        """The message for a response; `custom` tells the gateway language, topic and facts that were missing."""
         language = language_of(tracker)
         shop = self._current_shop()
         slots = {name: value for name, value in tracker.current_slot_values().items() if value is not None}
@@ -67,7 +67,7 @@ class Answers(TemplatedNaturalLanguageGenerator):
                 continue
             number, variant = min(variants, key=lambda pair: talk.preference(name, *pair))
             if gap:
-                message["custom"]["gap"] = gap
+                message["custom"].setdefault("gaps", []).append(gap)
             if APOLOGY.match(variant["text"]) and list(message["variants"]) == ["utter_sorry"]:
                 message["text"] = ""  # this one says so itself
                 message["variants"].clear()

@@ -20,7 +20,7 @@ def said(
     text: str = "", *, buttons: list[tuple[str, str]] | None = None, language: str = "en", gap: str | None = None
 ) -> list[Message]:
     """A response as the REST channel returns it: split at blank lines unless it has buttons, `custom` on its own."""
-    custom = {"language": language, **({"gap": gap} if gap else {})}
+    custom = {"language": language, **({"gaps": [gap]} if gap else {})}
     if buttons:
         shown = [{"title": title, "payload": payload} for title, payload in buttons]
         return [{"text": text, "buttons": shown}, {"custom": custom}]

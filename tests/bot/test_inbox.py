@@ -160,6 +160,9 @@ def test_a_typed_address_reaches_rasa_masked_with_a_reference(session):
     [
         ({"kind": "start", "text": ""}, "/start"),
         ({"kind": "photo", "text": "", "photo": "x.jpg"}, "/photo"),
+        ({"kind": "voice", "text": ""}, "/voice"),
+        ({"kind": "sticker", "text": ""}, "/sticker"),
+        ({"kind": "place", "text": ""}, "/place"),
         ({"kind": "button", "text": "Yes", "payload": "/affirm"}, "/affirm"),
         ({"kind": "button", "text": "Exchange", "payload": "How does an exchange work?"}, "How does an exchange work?"),
         ({"kind": "text", "text": "/photo"}, "photo"),
