@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -99,7 +100,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
 
     loops: list[Loop] = [("gateway", gateway.run), ("outbox", sender.run), ("letters", letters.run)]
     if engine is not None:
-        loops.append(("engine", engine.run))
+        loops.append(("engine", partial(engine.run, rasa.ready)))
     mailbox = ImapIntake(database, settings.imap_url, desk, letters.wake) if settings.imap_url else None
     if mailbox is not None:
         loops.append(("mailbox", mailbox.run))

@@ -1,4 +1,4 @@
-"""Runs Rasa as a child process and starts it again whenever it ends."""
+"""Runs Rasa as a child process and starts it again whenever it ends or no longer answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bot.engine.serve import QUIET
@@ -21,6 +22,10 @@ STOP_TIMEOUT_S = 4.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 #: A child that lived this long had started well; its end is not part of a row of failures.
 LONG_LIFE_S = 60.0
+#: A child that lives and says for this long that it is not ready is ended: Rasa goes on without a model when loading
+#: one failed. A start takes 10 s; the time doubles with each such end, so that a very slow machine gets there too.
+PATIENCE_S = 60.0
+ASKED_EVERY_S = 1.0
 
 
 class EngineNotInstalled(Exception):
@@ -60,9 +65,10 @@ class EngineProcess:
         )
         self._log_file = data_dir / "engine.log"
         self._child: asyncio.subprocess.Process | None = None
+        self._patience_s = PATIENCE_S
 
-    async def run(self) -> None:
-        """Keep a child running until cancelled."""
+    async def run(self, ready: Callable[[], Awaitable[bool]]) -> None:
+        """Keep a child running until cancelled; `ready` asks it whether it would answer."""
         wait = FIRST_WAIT_S
         try:
             while True:
@@ -72,7 +78,11 @@ class EngineProcess:
                         *self._command, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output,
                         cwd=ROOT, env=self._environment,
                     )  # fmt: skip
-                code = await self._child.wait()
+                watch = asyncio.create_task(self._watch(self._child, ready))
+                try:
+                    code = await self._child.wait()
+                finally:
+                    watch.cancel()
                 lived = asyncio.get_running_loop().time() - started
                 if lived > LONG_LIFE_S:
                     wait = FIRST_WAIT_S
@@ -83,6 +93,19 @@ class EngineProcess:
                 wait = min(wait * 2, LONGEST_WAIT_S)
         finally:
             await self._stop()
+
+    async def _watch(self, child: asyncio.subprocess.Process, ready: Callable[[], Awaitable[bool]]) -> None:
+        """End a child that has been running without being ready for too long."""
+        now = asyncio.get_running_loop().time
+        last_ready = now()
+        while now() - last_ready < self._patience_s:
+            await asyncio.sleep(ASKED_EVERY_S)
+            if await ready():
+                last_ready = now()
+                self._patience_s = PATIENCE_S
+        log.error("the engine was not ready for %.0f s; ending it", self._patience_s)
+        self._patience_s *= 2
+        child.kill()
 
     async def _stop(self) -> None:
         child = self._child

@@ -34,14 +34,18 @@ def main() -> None:
     options = parser.parse_args()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    arguments = ["rasa", "run", "--enable-api", "--interface", "127.0.0.1", "--port", str(options.port)]
-    arguments += ["--model", options.model, "--endpoints", "endpoints.yml", "--credentials", "credentials.yml"]
-    arguments += ["--auth-token", os.environ["RASA_TOKEN"]]
-    sys.argv = arguments
+    sys.argv = ["rasa", *rasa_arguments(options.port, options.model, os.environ["RASA_TOKEN"])]
     sys.path.insert(0, os.getcwd())
     from rasa.__main__ import main as rasa
 
     rasa()
+
+
+def rasa_arguments(port: int, model: str, token: str) -> list[str]:
+    """What `rasa` is called with."""
+    arguments = ["run", "--enable-api", "--interface", "127.0.0.1", "--port", str(port), "--model", model]
+    # One in 64 tokens begins with "-": beside the option's name it would be taken for an option.
+    return [*arguments, "--endpoints", "endpoints.yml", "--credentials", "credentials.yml", f"--auth-token={token}"]
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 
@@ -50,6 +51,10 @@ def engine(tmp_path):
     )
 
 
+async def answers():
+    return True
+
+
 def starts(tmp_path):
     notes = tmp_path / "notes"
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
@@ -78,7 +83,7 @@ async def test_the_child_gets_what_its_configuration_names_and_ends_with_us(
     _, model = install()
     child = engine()
 
-    async with running(child.run):
+    async with running(lambda: child.run(answers)):
         await eventually(lambda: bool(starts(tmp_path)))
 
     [(arguments, folder, environment)] = starts(tmp_path)
@@ -100,7 +105,27 @@ async def test_a_child_that_ended_is_started_again(install, engine, running, eve
     monkeypatch.setattr(bot.engine_process, "FIRST_WAIT_S", 0.01)
     install(lives=False)
 
-    async with running(engine().run):
+    async with running(lambda: engine().run(answers)):
         await eventually(lambda: len(starts(tmp_path)) > 1)
 
     assert (tmp_path / "engine.log").read_text().startswith("loading the model\nloading the model\n")
+
+
+async def test_a_child_that_lives_but_does_not_answer_is_started_again(
+    install, engine, running, eventually, tmp_path, monkeypatch
+):
+    """Rasa stays up without a model when loading it failed. Each child gets more time than the one before."""
+    monkeypatch.setattr(bot.engine_process, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(bot.engine_process, "ASKED_EVERY_S", 0.01)
+    monkeypatch.setattr(bot.engine_process, "PATIENCE_S", 0.1)
+    install()
+    child = engine()
+
+    async def third_answers():
+        return len(starts(tmp_path)) > 2
+
+    async with running(lambda: child.run(third_answers)):
+        await eventually(lambda: len(starts(tmp_path)) > 2 and child._patience_s == 0.1)
+        await asyncio.sleep(0.3)
+
+    assert len(starts(tmp_path)) == 3
