@@ -70,9 +70,9 @@ DIALOGUES = [dialogue for path in sorted(FOLDER.glob("*.yml")) for dialogue in r
 
 
 @pytest.mark.parametrize("dialogue", DIALOGUES, ids=str)
-def test_dialogue(dialogue: Dialogue, demo: Running):
+def test_dialogue(dialogue: Dialogue, rested_demo: Running):
     """As its file says; no answer of a dialogue is given twice."""
-    chat = Chat(demo, dialogue.language)
+    chat = Chat(rested_demo, dialogue.language)
     last = Said("", {})
     told: list[str] = []
 
@@ -80,7 +80,7 @@ def test_dialogue(dialogue: Dialogue, demo: Running):
         last = _do(chat, turn, last)
         where = f"turn {place + 1}, {turn}\nanswer: {last.text}\nbuttons: {list(last.buttons)}"
         _check(turn, last, where)
-        _check_tickets(turn, demo, chat.sender_id, where)
+        _check_tickets(turn, rested_demo, chat.sender_id, where)
         assert last.text not in told, f"said before; {where}"
         told.append(last.text)
 
