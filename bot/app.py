@@ -19,8 +19,8 @@ from actions.cases import all_actions
 from actions.server import actions_router
 from actions.services import Services
 from actions.topics import read_titles
-from bot.channels.web import CHANNEL as WEB
-from bot.channels.web import WebChannel, web_router
+from bot.channels.telegram_profile import read_profile
+from bot.channels.web import web_router
 from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE, load_examples
 from bot.demo.mail_server import DemoMailServer
 from bot.demo.mailboxes import Mailboxes
@@ -28,6 +28,7 @@ from bot.demo.pages import demo_router
 from bot.engine_process import EngineProcess, free_port
 from bot.gateway import Gateway
 from bot.health import health_router
+from bot.messengers import Messengers
 from bot.notices import ConversationNotices, NoticeTexts
 from bot.outbox import Sender
 from bot.rasa import RasaClient
@@ -94,13 +95,17 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     # An engine of somebody else's making learns one secret, for both directions; our child gets fresh ones.
     actions_token = settings.rasa_token if settings.rasa_url else secrets.token_urlsafe(24)
     engine, rasa = _engine(settings, actions_token)
-    sender = Sender(database, {WEB: WebChannel()})
-    gateway = Gateway(database, rasa, notices, answered=sender.wake)
+    profile = read_profile(DATA / "profile.yml", shop)
+    messengers = Messengers(settings, database, notices.texts, profile, demo=demo)
+    sender = Sender(database, messengers.channels)
+    gateway = Gateway(database, rasa, notices, messengers.channels, settings.data_dir, answered=sender.wake)
+    messengers.received = gateway.wake
     services = Services(database, SqlCrm(database), desk, read_titles(DATA), letters_waiting=letters.wake)
 
     loops: list[Loop] = [("gateway", gateway.run), ("outbox", sender.run), ("letters", letters.run)]
     if engine is not None:
         loops.append(("engine", partial(engine.run, rasa.ready)))
+    loops += messengers.loops()
     mailbox = ImapIntake(database, settings.imap_url, desk, letters.wake) if settings.imap_url else None
     if mailbox is not None:
         loops.append(("mailbox", mailbox.run))
@@ -111,6 +116,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         yield
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await messengers.close()
         await rasa.close()
         if extras is not None:
             await asyncio.to_thread(extras.mail_server.stop)
@@ -118,8 +124,11 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
 
     app = FastAPI(title=f"{shop.name} support", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.rasa = rasa
-    channels = [WEB] if extras else []
-    app.include_router(health_router(database, rasa, channels=channels, letters_leave=bool(smtp_url), mailbox=mailbox))
+    app.include_router(
+        health_router(database, rasa, channels=messengers.ages(), letters_leave=bool(smtp_url), mailbox=mailbox)
+    )
+    for router in messengers.routers():
+        app.include_router(router)
     app.include_router(actions_router(all_actions(services), actions_token, gateway.turn_failed))
     app.include_router(not_me_pages(database, desk))
     if extras is not None:

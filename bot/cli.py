@@ -90,6 +90,8 @@ def demo() -> None:
             "smtp_url": "",
             "imap_url": "",
             "rasa_url": "",
+            "telegram_token": "",
+            "vk_token": "",
             "support_address": "support@jeans.example",
             "agents_address": "agents@jeans.example",
         }
@@ -184,8 +186,8 @@ def stuck() -> None:
             typer.echo(
                 f"message {message.id} of {message.sender_id}, {message.received_at:%F %R}: {message.last_error}"
             )
-        for answer in session.scalars(select(OutboxItem).where(OutboxItem.state == "stuck")):
-            typer.echo(f"answer {answer.id} to {answer.sender_id}: {answer.last_error}")
+        for answer in session.scalars(select(OutboxItem).where(OutboxItem.state.in_(("stuck", "refused")))):
+            typer.echo(f"answer {answer.id} to {answer.sender_id}, {answer.state}: {answer.last_error}")
         for letter in session.scalars(select(LetterOut).where(LetterOut.state == "stuck")):
             typer.echo(f"letter {letter.id} of ticket {letter.ticket_number}: {letter.last_error}")
         for taken in session.scalars(select(LetterIn).where(LetterIn.outcome == "quarantined")):

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from bot import outbox
-from bot.inbox import next_messages, words_for_engine
+from bot.channel import Channel, FileGone
+from bot.inbox import album_of, next_messages, words_for_engine
 from bot.metrics import ANSWER_SECONDS, TURNS
-from bot.models import Conversation, InboxItem, KnowledgeGap
+from bot.models import Conversation, InboxItem, KnowledgeGap, RemoteFile
 from bot.notices import ConversationNotices
 from bot.rasa import Answer, EngineAway, RasaClient, TurnFailed
 from handoff.database import Database
+from handoff.files import ACCEPTED_TYPES, MAX_FILE_BYTES, FileTooLarge, FileTypeRefused, keep_file
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +33,35 @@ POLL_S = 0.2
 SILENCE = timedelta(seconds=20)
 #: Waits between attempts while Rasa is away: short, since messages pile up, and it comes back within seconds.
 LONGEST_WAIT = timedelta(seconds=5)
+#: An answer that takes longer is announced by "is typing"; it costs a call, and most answers are quicker.
+TYPING_AFTER_S = 1.0
+#: A file that the messenger has not handed over after this long is given up, and the customer asked for it again.
+FILE_PATIENCE = timedelta(minutes=10)
 #: A message whose turn fails this often, with Rasa itself well, is given to a person.
 MOST_FAILURES = 8
+
+
+class FileAway(Exception):
+    """A file cannot be fetched from the messenger now: the message waits."""
 
 
 class Gateway:
     """One message's way between inbox and outbox."""
 
     def __init__(
-        self, database: Database, rasa: RasaClient, notices: ConversationNotices, answered: Callable[[], None]
+        self,
+        database: Database,
+        rasa: RasaClient,
+        notices: ConversationNotices,
+        channels: Mapping[str, Channel],
+        data_dir: Path,
+        answered: Callable[[], None],
     ) -> None:
         self._database = database
         self._rasa = rasa
         self._notices = notices
+        self._channels = channels
+        self._data_dir = data_dir
         self._answered = answered
         self._busy: set[str] = set()
         self._failed_turns: set[str] = set()
@@ -76,12 +95,15 @@ class Gateway:
 
     async def _answer(self, item: InboxItem) -> None:
         try:
-            answer = await self._turn(item)
-            await self._database.run(_finish, item, answer, datetime.now(UTC))
+            async with self._typing(item):
+                album = await self._database.run(album_of, item) if item.album else [item]
+                if await self._fetched(album):
+                    answer = await self._turn(item)
+                    await self._database.run(_finish, item, album, answer, datetime.now(UTC))
             ANSWER_SECONDS.observe((datetime.now(UTC) - item.received_at).total_seconds())
             TURNS.labels("answered").inc()
-        except EngineAway as problem:
-            TURNS.labels("engine away").inc()
+        except (EngineAway, FileAway) as problem:
+            TURNS.labels("engine away" if isinstance(problem, EngineAway) else "file away").inc()
             log.warning("message %s waits: %s", item.id, problem)
             await self._database.run(self._postpone, item.id, str(problem), give_up=False)
         except Exception as problem:  # one message must not stop the others; after some tries a person looks
@@ -95,6 +117,66 @@ class Gateway:
             self._answered()
             self.wake()
 
+    @asynccontextmanager
+    async def _typing(self, item: InboxItem) -> AsyncIterator[None]:
+        async def show() -> None:
+            await asyncio.sleep(TYPING_AFTER_S)
+            with suppress(Exception):  # only a courtesy
+                await self._channels[item.channel].typing(item.sender_id)
+
+        showing = asyncio.create_task(show())
+        try:
+            yield
+        finally:
+            showing.cancel()
+
+    async def _fetched(self, album: Sequence[InboxItem]) -> bool:
+        """Fetch the files of a message or an album; False when none can be taken, which the customer then was told."""
+        refused = None
+        for item in album:
+            if item.remote_file is None or item.photo is not None:
+                continue
+            try:
+                await self._fetch(item, item.remote_file)
+            except FileTooLarge:
+                refused = "photo_too_large"
+            except FileTypeRefused:
+                refused = "photo_wrong_type"
+            except FileGone:
+                refused = "photo_gone"
+            except Exception as problem:
+                if datetime.now(UTC) - item.received_at < FILE_PATIENCE:
+                    raise FileAway(f"its file cannot be fetched: {problem!r}") from problem
+                refused = "photo_gone"
+        if refused is None:
+            return True
+        kept = any(item.photo for item in album)
+        await self._database.run(self._refuse, album, refused, answered=not kept)
+        return kept
+
+    async def _fetch(self, item: InboxItem, file: RemoteFile) -> None:
+        if file["type"] is not None and file["type"] not in ACCEPTED_TYPES:
+            raise FileTypeRefused(file["type"])
+        if (file["size"] or 0) > MAX_FILE_BYTES:
+            raise FileTooLarge(file["size"] or 0)
+        content = await self._channels[item.channel].download(file)
+
+        def keep(session: Session) -> str:
+            now = datetime.now(UTC)
+            name = keep_file(session, self._data_dir, item.sender_id, content, item.key, now).name
+            session.get_one(InboxItem, item.id).photo = name
+            return name
+
+        item.photo = await self._database.run(keep)
+
+    def _refuse(self, session: Session, album: Sequence[InboxItem], notice: str, *, answered: bool) -> None:
+        now = datetime.now(UTC)
+        self._notices.about(session, album[0], notice, now)
+        if answered:
+            for item in album:
+                row = session.get_one(InboxItem, item.id)
+                row.state, row.done_at = "answered", now
+
     async def _turn(self, item: InboxItem) -> Answer:
         words = await self._database.run(words_for_engine, item, datetime.now(UTC))
         if item.attempts or item.received_at < self._started_at:
@@ -102,6 +184,8 @@ class Gateway:
         metadata = {"key": item.key, "language": item.language, "display_name": item.display_name}
         if item.kind == "button":
             metadata["shown"] = item.text
+        if item.kind == "start" and item.payload:
+            metadata["link"] = item.payload
         answer = await self._rasa.say(item.sender_id, words, item.channel, metadata)
         if item.key in self._failed_turns:
             self._failed_turns.discard(item.key)
@@ -121,10 +205,11 @@ class Gateway:
             self._notices.about(session, item, "takes_longer", now)
 
 
-def _finish(session: Session, item: InboxItem, answer: Answer, now: datetime) -> None:
-    """The message is answered and the answer waits to be sent: both or neither."""
-    row = session.get_one(InboxItem, item.id)
-    row.state, row.done_at, row.topic = "answered", now, answer.topic
+def _finish(session: Session, item: InboxItem, album: Sequence[InboxItem], answer: Answer, now: datetime) -> None:
+    """The message, with its album, is answered and the answer waits to be sent: both or neither."""
+    for each in album:
+        row = session.get_one(InboxItem, each.id)
+        row.state, row.done_at, row.topic = "answered", now, answer.topic
     outbox.put(
         session,
         purpose=f"answer:{item.id}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from math import nan
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -13,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.metrics import QUEUE_AGE, QUEUE_DEPTH, STUCK
+from bot.metrics import POLL_AGE, QUEUE_AGE, QUEUE_DEPTH, STUCK
 from bot.models import InboxItem, OutboxItem
 from bot.rasa import RasaClient
 from handoff.database import Database
@@ -22,14 +23,20 @@ from handoff.models import LetterIn, LetterOut
 
 
 def health_router(
-    database: Database, rasa: RasaClient, *, channels: Sequence[str], letters_leave: bool, mailbox: ImapIntake | None
+    database: Database,
+    rasa: RasaClient,
+    *,
+    channels: Mapping[str, Callable[[], float | None]],
+    letters_leave: bool,
+    mailbox: ImapIntake | None,
 ) -> APIRouter:
     """`/healthz`, `/readyz`, `/metrics`.
 
     Args:
         database: asked for the depth of the queues.
         rasa: asked whether it would answer.
-        channels: those that customers can write on; nobody polls for the web chat, so its age is always 0.
+        channels: those that customers can write on, each with the seconds since the messenger last answered: 0 for the
+            web chat, which nobody polls, and None before the first answer.
         letters_leave: whether a mail server is set.
         mailbox: where letters are fetched from, if anywhere.
     """
@@ -50,7 +57,7 @@ def health_router(
     async def healthz() -> dict[str, Any]:
         found = await queues()
         return {
-            "channels": {name: {"last_poll_age_s": 0.0} for name in channels},
+            "channels": {name: {"last_poll_age_s": age()} for name, age in channels.items()},
             "engine": "ready" if await rasa.ready() else "away",
             "database": "ready" if found is not None else "away",
             "mail": {"sending": "on" if letters_leave else "off: letters wait", "last_poll_age_s": poll_age()},
@@ -68,6 +75,9 @@ def health_router(
             QUEUE_DEPTH.labels(name).set(state["waiting"])
             QUEUE_AGE.labels(name).set(state["oldest_s"])
             STUCK.labels(name).set(state["stuck"])
+        for name, age in channels.items():
+            seconds = age()
+            POLL_AGE.labels(name).set(nan if seconds is None else seconds)
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bot.models import Button, Conversation, InboxItem, MessageKind, OutboxItem
+from bot.models import Button, Conversation, InboxItem, MessageKind, OutboxItem, RemoteFile
 from handoff.identifiers import ADDRESS
 from handoff.identity import keep_address
 
 #: Telegram's limit of one message (Bot API, sendMessage); longer ones cannot come from a messenger.
 MAX_TEXT_CHARACTERS = 4096
 
-#: Kinds of messages without words: each is an intent of the same name.
-WORDLESS = ("start", "photo", "voice", "sticker", "place")
+#: What Rasa is told of messages without words; a contact is somebody's phone number, and we do not phone.
+WORDLESS = {kind: f"/{kind}" for kind in ("start", "photo", "voice", "sticker", "place", "forget")}
+WORDLESS["contact"] = "/faq/contact_phone"
+
+#: The pictures of one album come as messages of their own, within this time.
+ALBUM_GATHERS = timedelta(seconds=1)
+
+#: How long the bot is silent after a person has answered in the messenger by hand.
+OPERATOR_PAUSE = timedelta(hours=1)
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """One message of a customer as a channel hands it over."""
+    """One message of a customer as a channel hands it over; `button` is the key of a pressed one (`bot.models.Button`).
+
+    See `bot.models.InboxItem` for the rest.
+    """
 
     key: str
     sender_id: str
@@ -34,7 +44,10 @@ class Incoming:
     kind: MessageKind
     text: str = ""
     payload: str | None = None
+    button: str | None = None
     photo: str | None = None
+    remote_file: RemoteFile | None = None
+    album: str | None = None
     language: str | None = None
     display_name: str = ""
 
@@ -46,28 +59,64 @@ def clean_text(text: str) -> str:
 
 
 def receive(session: Session, message: Incoming, now: datetime) -> bool:
-    """Keep a message; False when this delivery was here before."""
+    """Keep a message; False when this delivery was here before, or its button counts no longer."""
     if session.scalar(select(InboxItem.id).where(InboxItem.key == message.key)) is not None:
         return False
+    text, payload = message.text, message.payload
+    if message.button is not None:
+        # The press and the message it makes are kept together, or a crash between them would lose the press.
+        button = press_button(session, message.sender_id, message.button, now)
+        if button is None:
+            return False
+        text, payload = button.title, button.payload
+    conversation = session.get(Conversation, message.sender_id)
+    paused = conversation is not None and conversation.paused_until is not None and now < conversation.paused_until
     session.add(
         InboxItem(
             key=message.key,
             sender_id=message.sender_id,
             channel=message.channel,
             kind=message.kind,
-            text=message.text,
-            payload=message.payload,
+            text=text,
+            payload=payload,
             photo=message.photo,
+            remote_file=message.remote_file,
+            album=message.album,
             language=message.language,
             display_name=message.display_name,
             received_at=now,
-            not_before=now,
+            not_before=now + ALBUM_GATHERS if message.album else now,
+            state="operator" if paused else "waiting",
         )
     )
-    if message.language and session.get(Conversation, message.sender_id) is None:
+    if message.language and conversation is None:
         session.add(Conversation(sender_id=message.sender_id, channel=message.channel, language=message.language))
     session.flush()
     return True
+
+
+def receive_all(session: Session, messages: Iterable[Incoming], now: datetime) -> int:
+    """Keep messages that came together; how many of them were new."""
+    return sum(receive(session, message, now) for message in messages)
+
+
+def change_text(session: Session, key: str, text: str) -> None:
+    """A customer has edited a message: it counts if the message still waits, and is not answered a second time."""
+    item = session.scalar(select(InboxItem).where(InboxItem.key == key, InboxItem.state == "waiting"))
+    if item is not None and item.kind == "text" and text:
+        item.text = text
+
+
+def pause(session: Session, sender_id: str, channel: str, now: datetime) -> None:
+    """A person has answered in the messenger by hand: what waits and comes next is left to him for a while."""
+    conversation = session.get(Conversation, sender_id)
+    if conversation is None:
+        conversation = Conversation(sender_id=sender_id, channel=channel, language="ru")
+        session.add(conversation)
+    conversation.paused_until = now + OPERATOR_PAUSE
+    waiting = select(InboxItem).where(InboxItem.sender_id == sender_id, InboxItem.state == "waiting")
+    for item in session.scalars(waiting):
+        item.state, item.done_at = "operator", now
 
 
 def press_button(session: Session, sender_id: str, key: str, now: datetime) -> Button | None:
@@ -96,10 +145,20 @@ def next_messages(session: Session, busy: Collection[str], now: datetime, limit:
     return session.scalars(due.order_by(InboxItem.id).limit(limit)).all()
 
 
+def album_of(session: Session, item: InboxItem) -> Sequence[InboxItem]:
+    """The message with all others of its album that wait."""
+    if item.album is None:
+        return [item]
+    album = select(InboxItem).where(
+        InboxItem.sender_id == item.sender_id, InboxItem.album == item.album, InboxItem.state == "waiting"
+    )
+    return session.scalars(album.order_by(InboxItem.id)).all()
+
+
 def words_for_engine(session: Session, item: InboxItem, now: datetime) -> str:
     """What Rasa is sent for a message: a typed address masked and kept aside, a typed command made plain text."""
     if item.kind in WORDLESS:
-        return f"/{item.kind}"
+        return WORDLESS[item.kind]
     if item.kind == "button":
         return item.payload or item.text
     return plain_words(ADDRESS.sub(lambda found: keep_address(session, item.sender_id, found.group(), now), item.text))

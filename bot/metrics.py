@@ -3,6 +3,8 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 MESSAGES = Counter("support_messages_received", "Messages of customers taken into the inbox", ["channel"])
+SENDS = Counter("support_messages_sent", "Attempts to send a message, by what became of them", ["channel", "outcome"])
+POLL_AGE = Gauge("support_poll_age_seconds", "Since the messenger last answered; 0 where nobody polls", ["channel"])
 TURNS = Counter("support_turns", "Turns played with Rasa", ["outcome"])
 ANSWER_SECONDS = Histogram(
     "support_answer_seconds",

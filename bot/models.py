@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from handoff.database import Base
 
-MessageKind = Literal["text", "button", "photo", "voice", "sticker", "place", "start"]
+MessageKind = Literal["text", "button", "photo", "voice", "sticker", "place", "contact", "start", "forget"]
+
+
+class RemoteFile(TypedDict):
+    """A file that waits at its messenger: where (an id or an address), bytes and media type as the messenger says."""
+
+    id: str
+    size: int | None
+    type: str | None
 
 
 class InboxItem(Base):
     """One message of a customer, kept from before it is acknowledged until it is answered.
 
     `key` is the messenger's own, so that a second delivery is recognised. `payload` is what a pressed button says to
-    Rasa. `stuck` items were given up; a person must look (`support stuck`). `topic` is what an answered message was
-    taken for, such as "faq/care".
+    Rasa, or what a deep link carried. `remote_file` waits at the messenger, `photo` is here; files of one `album` are
+    answered together. `stuck` items were given up; a person must look (`support stuck`). `operator` items were left to
+    a person who answers in the messenger. `topic` is what an answered message was taken for, such as "faq/care".
     """
 
     __tablename__ = "inbox"
@@ -31,11 +40,13 @@ class InboxItem(Base):
     kind: Mapped[MessageKind] = mapped_column(String(16))
     text: Mapped[str] = mapped_column(Text)
     payload: Mapped[str | None] = mapped_column(Text)
+    remote_file: Mapped[RemoteFile | None] = mapped_column(JSON(none_as_null=True))
+    album: Mapped[str | None] = mapped_column(String(64))
     photo: Mapped[str | None] = mapped_column(String(255))
     language: Mapped[str | None] = mapped_column(String(8))
     display_name: Mapped[str] = mapped_column(Text, default="")
     received_at: Mapped[datetime]
-    state: Mapped[Literal["waiting", "answered", "stuck"]] = mapped_column(String(16), default="waiting")
+    state: Mapped[Literal["waiting", "answered", "stuck", "operator"]] = mapped_column(String(16), default="waiting")
     topic: Mapped[str | None] = mapped_column(String(64), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
@@ -44,7 +55,11 @@ class InboxItem(Base):
 
 
 class OutboxItem(Base):
-    """One message to a customer; `purpose` makes it unique, so that a repeated turn cannot say it twice."""
+    """One message to a customer; `purpose` makes it unique, so that a repeated turn cannot say it twice.
+
+    `maybe_sent`: an attempt ended without an answer. `refused`: the messenger takes nothing to this customer; `stuck`:
+    a person must look.
+    """
 
     __tablename__ = "outbox"
     __table_args__ = (UniqueConstraint("purpose"), Index("ix_outbox_waiting", "state", "sender_id", "id"))
@@ -56,7 +71,8 @@ class OutboxItem(Base):
     text: Mapped[str] = mapped_column(Text)
     buttons: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     created_at: Mapped[datetime]
-    state: Mapped[Literal["waiting", "sent", "stuck"]] = mapped_column(String(16), default="waiting")
+    state: Mapped[Literal["waiting", "sent", "refused", "stuck"]] = mapped_column(String(16), default="waiting")
+    maybe_sent: Mapped[bool] = mapped_column(default=False)
     attempts: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
     sent_at: Mapped[datetime | None]
@@ -78,13 +94,33 @@ class Button(Base):
 
 
 class Conversation(Base):
-    """What is known of a conversation outside Rasa."""
+    """What is known of a conversation outside Rasa; until `paused_until` a person answers in the messenger."""
 
     __tablename__ = "conversation"
 
     sender_id: Mapped[str] = mapped_column(String(255), primary_key=True)
     channel: Mapped[str] = mapped_column(String(32))
     language: Mapped[str] = mapped_column(String(8))
+    paused_until: Mapped[datetime | None]
+
+
+class ChannelState(Base):
+    """What a channel has to know after a restart, such as the place in VK's row of events."""
+
+    __tablename__ = "channel_state"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class LeaseRow(Base):
+    """Who may poll a messenger now; see `bot.lease`."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(255))
+    until: Mapped[datetime]
 
 
 class KnowledgeGap(Base):

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot import outbox
 from bot.models import Conversation, InboxItem
+from handoff.files import MAX_FILE_BYTES
 from handoff.identifiers import mask_address
 from handoff.models import Ticket, TicketEntry
 from handoff.notices import NoticeKind
@@ -79,6 +80,7 @@ class ConversationNotices:
             now=now,
             language=language,
             agent=self._shop.agent_for(item.sender_id)[language],
+            megabytes=MAX_FILE_BYTES // 2**20,
         )
 
     def _put(

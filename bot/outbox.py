@@ -9,47 +9,27 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from bot.channel import Channel, MaybeSent, SendLater, SendRefused
+from bot.metrics import SENDS
 from bot.models import Button, OutboxItem
 from handoff.database import Database
 
 log = logging.getLogger(__name__)
 
-#: How many conversations are sent to at once.
-PARALLEL = 16
+#: How many conversations are sent to at once; a channel lets through as many as its messenger takes. So many that one
+#: messenger that hangs does not keep the others waiting.
+PARALLEL = 500
+#: What Telegram and VK take in one message, in UTF-16 units (Bot API, sendMessage; VK, messages.send).
+LONGEST_MESSAGE = 4096
 #: How often the table is looked at when nothing wakes the sender.
 POLL_S = 0.2
 #: First wait after a failed delivery; doubled each time up to LONGEST_WAIT.
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
-
-
-class SendLater(Exception):
-    """The messenger did not take it now; `after` if it said when to come back."""
-
-    def __init__(self, reason: str, after: timedelta | None = None) -> None:
-        super().__init__(reason)
-        self.after = after
-
-
-class SendRefused(Exception):
-    """The messenger will never take it; the message tells the operator why."""
-
-
-class Channel(Protocol):
-    """A messenger, seen from the outbox."""
-
-    async def send(self, item: OutboxItem) -> str:
-        """Hand one message over and return the messenger's id of it.
-
-        Raises:
-            SendLater: try again.
-            SendRefused: give up.
-        """
 
 
 def put(
@@ -64,8 +44,12 @@ def put(
 ) -> None:
     """Add a message with `buttons`, (title, payload) pairs, unless it was added before.
 
-    `purpose` is what makes it the same message when a turn is repeated, such as "answer:17".
+    `purpose` is what makes it the same message when a turn is repeated, such as "answer:17". A text too long for one
+    message becomes several.
     """
+    *first, text = split(text)
+    for place, part in enumerate(first, 1):
+        put(session, purpose=f"{purpose}:{place}", sender_id=sender_id, channel=channel, text=part, now=now)
     if session.scalar(select(OutboxItem.id).where(OutboxItem.purpose == purpose)) is not None:
         return
     shown = [(title, secrets.token_urlsafe(9), payload) for title, payload in buttons]
@@ -82,6 +66,17 @@ def put(
     session.flush()
     for title, key, payload in shown:
         session.add(Button(key=key, outbox_id=item.id, sender_id=sender_id, title=title, payload=payload))
+
+
+def split(text: str, longest: int = LONGEST_MESSAGE) -> list[str]:
+    """The text in parts that each messenger takes, cut at a paragraph, a line or a word where there is one."""
+    parts = []
+    while len(text.encode("utf-16-le")) // 2 > longest:
+        head = text.encode("utf-16-le")[: longest * 2].decode("utf-16-le", errors="ignore")
+        cut = next((head.rfind(gap) for gap in ("\n\n", "\n", " ") if head.rfind(gap) > 0), len(head))
+        parts.append(text[:cut].rstrip())
+        text = text[cut:].lstrip()
+    return [*parts, text]
 
 
 class Sender:
@@ -119,18 +114,26 @@ class Sender:
             remote_id = await self._channels[item.channel].send(item)
         except SendRefused as problem:
             log.warning("message %s to %s refused: %s", item.id, item.channel, problem)
-            await self._database.run(_give_up, item.id, str(problem))
+            outcome = "refused"
+            await self._database.run(_refuse, item.id, problem)
+        except MaybeSent as problem:
+            log.warning("message %s to %s may have arrived: %s", item.id, item.channel, problem)
+            outcome = "maybe sent"
+            await self._database.run(_repeat_once, item.id, str(problem), datetime.now(UTC) + FIRST_WAIT)
         except Exception as problem:  # one message must not stop the others; it stays and is tried again
             after = problem.after if isinstance(problem, SendLater) else None
-            if after is None:
+            if not isinstance(problem, SendLater):
                 log.warning("message %s to %s waits", item.id, item.channel, exc_info=problem)
+            outcome = "later"
             wait = after or _wait_after(item.attempts + 1)
-            await self._database.run(_postpone, item.id, repr(problem), datetime.now(UTC) + wait)
+            await self._database.run(_postpone, item.id, str(problem) or repr(problem), datetime.now(UTC) + wait)
         else:
+            outcome = "sent"
             await self._database.run(_sent, item.id, remote_id, datetime.now(UTC))
         finally:
             self._busy.discard(item.sender_id)
             self.wake()
+        SENDS.labels(item.channel, outcome).inc()
 
 
 def _due(
@@ -154,10 +157,26 @@ def _postpone(session: Session, item_id: int, reason: str, until: datetime) -> N
     item.last_error, item.not_before = reason, until
 
 
-def _give_up(session: Session, item_id: int, reason: str) -> None:
+def _repeat_once(session: Session, item_id: int, reason: str, until: datetime) -> None:
+    """Sent a second time it may arrive twice, which is better than not at all; a third time only a person may send."""
     item = session.get_one(OutboxItem, item_id)
     item.attempts += 1
-    item.state, item.last_error = "stuck", reason
+    item.last_error, item.not_before = reason, until
+    if item.maybe_sent:
+        item.state, item.last_error = "stuck", f"sent twice, each time without an answer: {reason}"
+    item.maybe_sent = True
+
+
+def _refuse(session: Session, item_id: int, problem: SendRefused) -> None:
+    """Give up a message, and with a customer who cannot be reached all that wait for him."""
+    item = session.get_one(OutboxItem, item_id)
+    item.attempts += 1
+    given_up = [item]
+    if problem.unreachable:
+        waiting = select(OutboxItem).where(OutboxItem.sender_id == item.sender_id, OutboxItem.state == "waiting")
+        given_up = list(session.scalars(waiting))
+    for each in given_up:
+        each.state, each.last_error = "refused" if problem.unreachable else "stuck", str(problem)
 
 
 def _sent(session: Session, item_id: int, remote_id: str, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+TELEGRAM_TOKEN = re.compile(r"\d+:[\w-]+", re.ASCII)
+WEBHOOK_SECRET = re.compile(r"[\w-]{1,256}", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -25,6 +29,16 @@ class Settings(BaseSettings):
     public_url: str = ""
     rasa_url: str = ""
     rasa_token: str = ""
+    telegram_token: str = ""
+    telegram_webhook_url: str = ""
+    telegram_webhook_secret: str = ""
+    telegram_api_base: str = ""
+    telegram_file_base: str = ""
+    vk_token: str = ""
+    vk_group_id: int = Field(default=0, ge=0)
+    vk_callback_secret: str = ""
+    vk_confirmation: str = ""
+    vk_api_base: str = ""
     smtp_url: str = ""
     imap_url: str = ""
     support_address: str = "support@jeans.example"
@@ -42,6 +56,37 @@ class Settings(BaseSettings):
         except ArgumentError:
             raise ValueError("write sqlite:///path or postgresql+psycopg://user:password@host/name") from None
         return url
+
+    @field_validator("telegram_token")
+    @classmethod
+    def _token_as_botfather_gives_it(cls, token: str) -> str:
+        if token and not TELEGRAM_TOKEN.fullmatch(token):
+            raise ValueError("copy it whole from @BotFather: digits, a colon, letters and digits")
+        return token
+
+    @field_validator("telegram_webhook_url")
+    @classmethod
+    def _webhook_is_an_address(cls, url: str) -> str:
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError("write the whole address that Telegram is to post to: https://support.example/telegram")
+        return url
+
+    @field_validator("telegram_webhook_secret")
+    @classmethod
+    def _secret_as_telegram_takes_it(cls, secret: str) -> str:
+        if secret and not WEBHOOK_SECRET.fullmatch(secret):
+            raise ValueError("1 to 256 of A-Z, a-z, 0-9, _ and - (Bot API, setWebhook)")
+        return secret
+
+    @model_validator(mode="after")
+    def _whole_vk_set_up(self) -> Settings:
+        if self.vk_token and not self.vk_group_id:
+            raise ValueError("VK_GROUP_ID must be set with VK_TOKEN: the number of the community, without a minus")
+        if self.vk_callback_secret and not self.vk_confirmation:
+            raise ValueError(
+                "VK_CONFIRMATION must be set with VK_CALLBACK_SECRET: the string from the group's settings"
+            )
+        return self
 
     @model_validator(mode="after")
     def _secrets_that_others_share(self) -> Settings:

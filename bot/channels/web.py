@@ -13,9 +13,10 @@ from pydantic import BaseModel, StringConstraints
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.inbox import MAX_TEXT_CHARACTERS, Incoming, clean_text, press_button, receive
+from bot.channel import FileGone
+from bot.inbox import MAX_TEXT_CHARACTERS, Incoming, clean_text, receive
 from bot.metrics import MESSAGES
-from bot.models import InboxItem, OutboxItem
+from bot.models import InboxItem, OutboxItem, RemoteFile
 from bot.notices import NoticeTexts
 from handoff.database import Database
 from handoff.files import MAX_FILE_BYTES, FileTooLarge, FileTypeRefused, file_path, keep_file
@@ -43,11 +44,21 @@ class WebMessage(BaseModel):
 
 
 class WebChannel:
-    """See `bot.outbox.Channel`: to the page a message is sent when its row says so."""
+    """See `bot.channel.Channel`: to the page a message is sent when its row says so."""
 
     async def send(self, item: OutboxItem) -> str:
         """Nothing leaves us here; the page fetches what is marked as sent."""
         return str(item.id)
+
+    async def typing(self, sender_id: str) -> None:
+        """The page shows by itself that it waits."""
+
+    async def download(self, file: RemoteFile) -> bytes:
+        """Files of the page are posted to us."""
+        raise FileGone(file["id"])
+
+    async def close(self) -> None:
+        """There are no connections."""
 
 
 def web_router(database: Database, data_dir: Path, texts: NoticeTexts, received: Callable[[], None]) -> APIRouter:
@@ -69,9 +80,9 @@ def web_router(database: Database, data_dir: Path, texts: NoticeTexts, received:
         if posted.start:
             return await keep(Incoming(key, sender_id, CHANNEL, "start", language=posted.language))
         if posted.button is not None:
-            if await database.run(_press, posted, sender_id, key):
-                received()
-            return {"key": key}
+            return await keep(
+                Incoming(key, sender_id, CHANNEL, "button", button=posted.button, language=posted.language)
+            )
         text = clean_text(posted.text or "")
         if not text:
             refuse(422, "text_empty", posted.language)
@@ -124,16 +135,6 @@ def web_router(database: Database, data_dir: Path, texts: NoticeTexts, received:
 
 def _sender_id(visitor: str) -> str:
     return f"{CHANNEL}:{visitor}"
-
-
-def _press(session: Session, posted: WebMessage, sender_id: str, key: str) -> bool:
-    """A press and the message it makes are kept together, or a crash between them would lose the press."""
-    now = datetime.now(UTC)
-    button = press_button(session, sender_id, posted.button or "", now)
-    if button is None:
-        return False
-    message = Incoming(key, sender_id, CHANNEL, "button", button.title, button.payload, language=posted.language)
-    return receive(session, message, now)
 
 
 def _shown(session: Session, sender_id: str) -> dict[str, Any]:

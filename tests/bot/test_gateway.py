@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 import bot.gateway
+from bot.channel import FileGone
 from bot.gateway import MOST_FAILURES, SILENCE, Gateway
 from bot.models import Button, Conversation, InboxItem, KnowledgeGap, OutboxItem
 
@@ -25,9 +26,13 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-def start(database, client, notices):
+def start(database, client, notices, tmp_path):
     """Makes a gateway; a second one is the process after a restart."""
-    return lambda: Gateway(database, client, notices, answered=lambda: None)
+
+    def gateway(**channels):
+        return Gateway(database, client, notices, channels, tmp_path, answered=lambda: None)
+
+    return gateway
 
 
 @pytest.fixture
@@ -304,3 +309,116 @@ async def test_a_stop_that_comes_together_with_a_message_is_not_missed(start, mo
 
     ended, _ = await asyncio.wait({task}, timeout=5)
     assert ended == {task}
+
+
+class Files:
+    """A messenger that has files; what is planned for an id is bytes or an exception."""
+
+    def __init__(self, **files):
+        self.files = files
+        self.asked = []
+        self.typed = []
+
+    async def download(self, file):
+        self.asked.append(file["id"])
+        content = self.files[file["id"]]
+        if isinstance(content, Exception):
+            raise content
+        return content
+
+    async def typing(self, sender_id):
+        self.typed.append(sender_id)
+
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
+
+
+def file(name, size=100, kind="image/png"):
+    return {"id": name, "size": size, "type": kind}
+
+
+async def test_a_file_is_fetched_before_the_turn(rasa, start, running, eventually, arrived, inbox, tmp_path):
+    arrived("", kind="photo", remote_file=file("receipt"))
+
+    async with running(start(web=Files(receipt=PICTURE)).run):
+        await eventually(lambda: inbox()[""].state == "answered")
+
+    assert [request["message"] for request in rasa.requests] == ["/photo"]
+    assert (tmp_path / "files" / inbox()[""].photo).read_bytes() == PICTURE
+
+
+async def test_an_album_is_one_turn(database, rasa, start, running, eventually, arrived):
+    """Its pictures come one by one, within a second; the words beside them are a message of their own."""
+    for name in ("one", "two"):
+        arrived("", kind="photo", remote_file=file(name), album="a", key=name)
+    arrived("my jeans", key="words")
+    files = Files(one=PICTURE, two=PICTURE + b"2")
+
+    def states():
+        with database.session_scope() as session:
+            return [item.state for item in session.scalars(select(InboxItem))]
+
+    async with running(start(web=files).run):
+        await eventually(lambda: states() == ["answered"] * 3)
+
+    assert sorted(files.asked) == ["one", "two"]
+    assert [request["message"] for request in rasa.requests] == ["/photo", "my jeans"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "content", "asked", "word"),
+    [
+        (file("big", size=30_000_000), b"", [], "20"),
+        (file("zip", kind="application/zip"), b"", [], "PDF"),
+        (file("liar"), b"MZ\x90\x00" + b"\0" * 64, ["liar"], "PDF"),
+        (file("gone"), FileGone("gone"), ["gone"], "again"),
+    ],
+)
+async def test_a_file_that_cannot_be_taken_is_answered_without_rasa(
+    rasa, start, running, eventually, arrived, inbox, outbox, sent, content, asked, word
+):
+    arrived("", kind="photo", remote_file=sent, language="en")
+    files = Files(**{sent["id"]: content})
+
+    async with running(start(web=files).run):
+        await eventually(lambda: inbox()[""].state == "answered")
+
+    [(_, text)] = outbox()
+    assert word in text
+    assert files.asked == asked
+    assert rasa.requests == []
+
+
+async def test_a_messenger_that_does_not_hand_a_file_over_is_asked_again(
+    rasa, start, running, eventually, arrived, inbox, outbox
+):
+    """An outage is waited for; after ten minutes the customer is asked for the file again."""
+    arrived("", kind="photo", remote_file=file("one"), language="en")
+    files = Files(one=OSError("away"))
+
+    async with running(start(web=files).run):
+        await eventually(lambda: len(files.asked) > 2)
+        assert inbox()[""].state == "waiting"
+        files.files["one"] = PICTURE
+        await eventually(lambda: inbox()[""].state == "answered")
+
+    arrived("old", kind="photo", remote_file=file("two"), language="en", ago=timedelta(hours=1))
+    async with running(start(web=Files(two=OSError("away"))).run):
+        await eventually(lambda: inbox()["old"].state == "answered")
+    assert "again" in outbox()[-1][1]
+
+
+async def test_typing_is_shown_only_when_an_answer_takes_long(
+    rasa, start, running, eventually, arrived, inbox, monkeypatch
+):
+    monkeypatch.setattr(bot.gateway, "TYPING_AFTER_S", 0.2)
+    messenger = Files()
+    arrived("quick")
+    async with running(start(web=messenger).run):
+        await eventually(lambda: inbox()["quick"].state == "answered")
+        assert messenger.typed == []
+        rasa.held["web:a"] = threading.Event()
+        arrived("slow")
+        await eventually(lambda: messenger.typed == ["web:a"])
+        rasa.held["web:a"].set()
+        await eventually(lambda: inbox()["slow"].state == "answered")

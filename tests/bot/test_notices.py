@@ -25,6 +25,8 @@ KNOWN_VALUES = {
     "not_answered": {"agent"},
     "photo_wrong_type": set(),
     "photo_too_large": {"megabytes"},
+    "photo_gone": set(),
+    "button_gone": set(),
     "text_empty": set(),
     "text_too_long": {"characters"},
 }

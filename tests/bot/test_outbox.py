@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from bot import outbox
+from bot.channel import MaybeSent, SendLater, SendRefused
 from bot.models import Button, OutboxItem
-from bot.outbox import Sender, SendLater, SendRefused
+from bot.outbox import Sender, split
 
 
 class RecordingChannel:
@@ -183,6 +184,56 @@ async def test_a_refused_message_is_stuck_with_its_reason_and_the_next_one_goes(
 
     assert (rows()["refused"].state, rows()["refused"].last_error) == ("stuck", "the customer blocked the bot")
     assert channel.taken == [("web:a", "next")]
+
+
+async def test_a_customer_who_cannot_be_reached_is_left_alone(database, running, eventually, say, rows):
+    """One refusal is enough: what else waits for him is given up too, and nobody is alarmed."""
+    channel = RecordingChannel(one=[SendRefused("blocked by the user", unreachable=True)])
+    say("one")
+    say("two")
+
+    async with running(Sender(database, {"web": channel}).run):
+        await eventually(lambda: rows()["two"].state == "refused")
+
+    assert {(row.state, row.last_error) for row in rows().values()} == {("refused", "blocked by the user")}
+    assert channel.taken == []
+
+
+async def test_what_may_have_arrived_is_repeated_once(database, running, eventually, say, rows, its_time_comes):
+    """Twice is better than not at all; more often only a person may send it."""
+    channel = RecordingChannel(one=[MaybeSent("no answer"), MaybeSent("no answer")])
+    say("one")
+    sender = Sender(database, {"web": channel})
+
+    async with running(sender.run):
+        await eventually(lambda: rows()["one"].maybe_sent)
+        assert rows()["one"].state == "waiting"
+        its_time_comes("one")
+        sender.wake()
+        await eventually(lambda: rows()["one"].state == "stuck")
+
+    assert rows()["one"].last_error == "sent twice, each time without an answer: no answer"
+    assert rows()["one"].attempts == 2
+
+
+def test_a_long_text_becomes_several_messages(say, rows):
+    """In order, each short enough, cut between words, the buttons under the last."""
+    text = "\n\n".join(f"{word} " * 500 for word in ("once", "twice", "thrice"))
+    say(text, purpose="answer:1", buttons=[("Yes", "/affirm")])
+    say(text, purpose="answer:1", buttons=[("Yes", "/affirm")])
+
+    parts = sorted(rows().values(), key=lambda row: row.id)
+    assert [part.purpose for part in parts] == ["answer:1:1", "answer:1:2", "answer:1"]
+    assert " ".join(part.text for part in parts).split() == text.split()
+    assert [len(part.buttons) for part in parts] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("text", ["x" * 4097, "🙂" * 3000, "ы" * 10_000, "a\n" * 5000])
+def test_parts_are_as_long_as_messengers_take(text):
+    """They count UTF-16 units: an emoji is two."""
+    parts = split(text)
+    assert all(len(part.encode("utf-16-le")) <= 2 * 4096 for part in parts)
+    assert "".join("".join(parts).split()) == "".join(text.split())
 
 
 async def test_a_bug_in_one_channel_does_not_stop_the_others(database, running, eventually, say, rows, its_time_comes):

@@ -62,10 +62,10 @@ def lasting_port() -> int:
 class Running:
     """`support demo` or `support run`; what it prints goes to `log`."""
 
-    def __init__(self, folder: Path, command: str = "demo", **settings: str) -> None:
+    def __init__(self, folder: Path, command: str = "demo", *, port: int | None = None, **settings: str) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "service.log"
-        self.port = lasting_port()
+        self.port = port or lasting_port()
         self.url = f"http://127.0.0.1:{self.port}"
         # Connections are not kept: one to a service that was killed meanwhile would fail the next request.
         self.http = httpx.Client(base_url=self.url, timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
