@@ -9,15 +9,18 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 
 from bot.channel import Channel, MessengerAway
-from bot.channels import telegram, web
+from bot.channels import telegram, vk, web
 from bot.channels.telegram import TelegramChannel
 from bot.channels.telegram_profile import set_profile
 from bot.channels.telegram_updates import TelegramIntake
+from bot.channels.vk import VkChannel
+from bot.channels.vk_events import VkIntake
 from bot.channels.web import WebChannel
 from bot.lease import Lease
 from bot.notices import NoticeTexts
@@ -47,11 +50,20 @@ class Messengers:
         self._settings = settings
         self._database = database
         self._profile = profile
-        self._telegram: TelegramIntake | None = None
-        if settings.telegram_token:
-            channel = TelegramChannel(settings.telegram_token, settings.telegram_api_base, settings.telegram_file_base)
-            self.channels[telegram.CHANNEL] = channel
-            self._telegram = TelegramIntake(database, channel, texts, self._wake)
+        self._telegram = self._set_up_telegram(texts) if settings.telegram_token else None
+        self._vk = self._set_up_vk() if settings.vk_token else None
+
+    def _set_up_telegram(self, texts: NoticeTexts) -> TelegramIntake:
+        own = self._settings
+        channel = TelegramChannel(own.telegram_token, own.telegram_api_base, own.telegram_file_base)
+        self.channels[telegram.CHANNEL] = channel
+        return TelegramIntake(self._database, channel, texts, self._wake)
+
+    def _set_up_vk(self) -> VkIntake:
+        own = self._settings
+        channel = VkChannel(own.vk_token, own.vk_group_id, own.vk_api_base)
+        self.channels[vk.CHANNEL] = channel
+        return VkIntake(self._database, channel, self._wake)
 
     def _wake(self) -> None:
         self.received()
@@ -60,31 +72,38 @@ class Messengers:
         """What asks the messengers for messages, or tells them where to send them."""
         found: list[Loop] = []
         if self._telegram is not None:
-            intake, url = self._telegram, self._settings.telegram_webhook_url
-            if url:
-                found.append(("telegram webhook", lambda: intake.keep_webhook(url, self._webhook_secret())))
+            intake, own = self._telegram, self._settings
+            if own.telegram_webhook_url:
+                keep = partial(intake.keep_webhook, own.telegram_webhook_url, self._webhook_secret())
+                found.append(("telegram webhook", keep))
             else:
-                lease = Lease(self._database, f"telegram:{self._settings.telegram_token.partition(':')[0]}")
-                found.append(("telegram poller", lambda: _polling(intake, lease)))
-            found.append(("telegram profile", lambda: set_profile(self._database, intake.channel, self._profile)))
+                found.append(
+                    (
+                        "telegram poller",
+                        partial(_polling, intake, Lease(self._database, f"telegram:{intake.channel.bot_id}")),
+                    )
+                )
+            set_up = partial(set_profile, self._database, intake.channel, self._profile)
+            found.append(("telegram profile", set_up))
+        if self._vk is not None and not self._settings.vk_callback_secret:
+            lease = Lease(self._database, f"vk:{self._settings.vk_group_id}")
+            found.append(("vk poller", partial(_polling, self._vk, lease)))
         return found
 
     def routers(self) -> Sequence[APIRouter]:
         """Where messengers post to us."""
-        found = []
-        if self._telegram is not None and self._settings.telegram_webhook_url:
-            found.append(self._telegram.router(self._settings.telegram_webhook_url, self._webhook_secret()))
+        own, found = self._settings, []
+        if self._telegram is not None and own.telegram_webhook_url:
+            found.append(self._telegram.router(own.telegram_webhook_url, self._webhook_secret()))
+        if self._vk is not None and own.vk_callback_secret:
+            found.append(self._vk.router(own.vk_callback_secret, own.vk_confirmation))
         return found
 
     def ages(self) -> dict[str, Callable[[], float | None]]:
         """By channel, the seconds since the messenger last answered."""
-        found: dict[str, Callable[[], float | None]] = {}
-        if web.CHANNEL in self.channels:
-            found[web.CHANNEL] = lambda: 0.0
-        if self._telegram is not None:
-            intake = self._telegram
-            found[telegram.CHANNEL] = lambda: _age(intake.polled_at)
-        return found
+        intakes = {telegram.CHANNEL: self._telegram, vk.CHANNEL: self._vk}
+        found = {name: partial(_age, intake) for name, intake in intakes.items() if intake is not None}
+        return {web.CHANNEL: lambda: 0.0, **found} if web.CHANNEL in self.channels else {**found}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -99,7 +118,7 @@ class Messengers:
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-async def _polling(intake: TelegramIntake, lease: Lease) -> None:
+async def _polling(intake: TelegramIntake | VkIntake, lease: Lease) -> None:
     """Ask for messages whenever the right to do so is ours, however long the messenger is away."""
     while True:
         async with lease.hold():
@@ -110,5 +129,5 @@ async def _polling(intake: TelegramIntake, lease: Lease) -> None:
         await asyncio.sleep(RETRY_S)
 
 
-def _age(polled_at: float | None) -> float | None:
-    return None if polled_at is None else round(time.monotonic() - polled_at, 1)
+def _age(intake: TelegramIntake | VkIntake) -> float | None:
+    return None if intake.polled_at is None else round(time.monotonic() - intake.polled_at, 1)

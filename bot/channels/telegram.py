@@ -32,6 +32,9 @@ ALL_CHATS = (2, 2 / 27.9)
 ONE_CHAT = (3, 3)
 PACED_CHATS = 20_000
 
+#: How long an answer is waited for, in seconds: giving up a slow one early would say a thing twice.
+ANSWER_S = 12.0
+
 #: As many calls at once; each waits at most for the request's own time-outs.
 CONNECTIONS = 64
 
@@ -51,7 +54,7 @@ class TelegramChannel:
 
     def new_bot(self, kind: type[B]) -> B:
         """A client of its own connections: one that got stuck must not hold up the others."""
-        calls = HTTPXRequest(connection_pool_size=CONNECTIONS, pool_timeout=5)
+        calls = HTTPXRequest(connection_pool_size=CONNECTIONS, pool_timeout=5, read_timeout=ANSWER_S)
         polls = HTTPXRequest(connection_pool_size=4, pool_timeout=5)
         api, files = self._bases
         return kind(self._token, base_url=api, base_file_url=files, request=calls, get_updates_request=polls)

@@ -1,0 +1,224 @@
+"""VK, outward: messages, typing signs and files go through the community's API, paced within its limit."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from functools import cached_property
+from threading import Thread
+from typing import Any, TypeVar
+
+import httpx
+import requests
+from aiolimiter import AsyncLimiter
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+from vk_api.exceptions import ApiError, ApiHttpError, VkApiError
+from vk_api.keyboard import VkKeyboard
+from vk_api.vk_api import VkApiGroup
+
+from bot.channel import FileGone, SendLater, SendRefused
+from bot.models import OutboxItem, RemoteFile
+from handoff.files import MAX_FILE_BYTES, FileTooLarge
+
+T = TypeVar("T")
+
+CHANNEL = "vk"
+
+#: Where the library sends its calls.
+OFFICIAL_API = "https://api.vk.ru/method/"
+API_VERSION = "5.199"
+
+#: VK takes 20 calls a second from a community, of all methods together (dev.vk.com/api/api-requests). One after the
+#: other, 17.8 a second, the 21st leaves 1.12 s after the first: calls may overtake each other by 0.12 s on the way.
+PACE = (1, 1 / 17.8)
+#: Messages under way at once: enough for the pace when each takes a second, and for some that hang. The others wait
+#: where they do not hold up the few calls of other kinds.
+SENDS_AT_ONCE = 24
+#: To connect and to wait for an answer, in seconds. The library itself would wait for ever.
+TIME_OUTS = (5.0, 10.0)
+#: A file that has not come whole after this long is asked for again.
+DOWNLOAD_S = 60.0
+
+#: What VK shows below a message (dev.vk.com/api/bots/development/keyboard).
+MOST_BUTTONS = 6
+LONGEST_LABEL = 40
+
+#: Errors by VK's codes (errors.json of VK's API schema). Too many calls, too many messages to one customer, a captcha.
+WAITS = {6: timedelta(seconds=1), 9: timedelta(seconds=60), 14: timedelta(seconds=60)}
+#: The token is invalid or lacks a right: somebody must look at it, and then everything may be sent.
+WRONG_TOKEN = {5, 7, 15, 27, 28, 1117}
+#: This customer is gone, has forbidden messages, or has not accepted the request to write to him.
+UNREACHABLE = {18, 37, 39, 113, 900, 901, 902, 936, 939, 987, 988, 3610}
+#: Codes of the message itself; below are those of the call and of VK's own trouble, which may be over the next time.
+REFUSALS = range(100, 1000)
+
+GONE = {403, 404, 410}
+
+
+class VkChannel:
+    """See `bot.channel.Channel`. `api_base` is the address of the API's server, with or without "/method/"."""
+
+    def __init__(self, token: str, group_id: int, api_base: str = "") -> None:
+        self.group_id = group_id
+        self._token = token
+        self._adapter = _Adapter(_base(api_base))
+        self._idle: deque[VkApiGroup] = deque()
+        self._free = asyncio.Semaphore(SENDS_AT_ONCE)
+        self._pace = AsyncLimiter(*PACE)
+
+    @cached_property
+    def _files(self) -> httpx.AsyncClient:
+        # With the first file: to read all certificates takes 0.1 s.
+        return httpx.AsyncClient(follow_redirects=True, timeout=10)
+
+    async def call(self, method: str, **values: Any) -> Any:
+        """Call a method of the API when the pace allows it.
+
+        Raises:
+            VkApiError: VK refuses.
+            requests.RequestException: VK cannot be reached, or talks gibberish.
+        """
+        await self._pace.acquire()
+        return await on_thread(lambda: self._call(method, values))
+
+    def _call(self, method: str, values: dict[str, Any]) -> Any:
+        # One instance makes one call at a time: a call that hangs has its instance for itself.
+        try:
+            api = self._idle.pop()
+        except IndexError:
+            api = self._new_api()
+        try:
+            return api.method(method, values)
+        finally:
+            self._idle.append(api)
+
+    def _new_api(self) -> VkApiGroup:
+        session = requests.Session()
+        session.mount(OFFICIAL_API, self._adapter)
+        api = VkApiGroup(token=self._token, api_version=API_VERSION, session=session)
+        api.RPS_DELAY = 0  # paced by us, for all instances together
+        api.error_handlers.clear()  # they repeat a call without end, or want a captcha solved: every error is ours
+        return api
+
+    async def send(self, item: OutboxItem) -> str:
+        """See `bot.channel.Channel.send`. Never `MaybeSent`: VK recognises a repetition by its `random_id`."""
+        values = {"peer_id": peer_of(item.sender_id), "random_id": random_id(item), "message": item.text}
+        if item.buttons:
+            values["keyboard"] = _keyboard(item.buttons)
+        try:
+            async with self._free:
+                return str(await self.call("messages.send", **values, dont_parse_links=1))
+        except (VkApiError, requests.RequestException) as error:
+            raise _meaning(error) from error
+
+    async def typing(self, sender_id: str) -> None:
+        """See `bot.channel.Channel.typing`; left out where answers need the rate."""
+        if self._pace.has_capacity():
+            await self.call("messages.setActivity", peer_id=peer_of(sender_id), type="typing")
+
+    async def download(self, file: RemoteFile) -> bytes:
+        """See `bot.channel.Channel.download`."""
+        content = bytearray()
+        try:
+            async with asyncio.timeout(DOWNLOAD_S), self._files.stream("GET", file["id"]) as response:
+                if response.status_code in GONE:
+                    raise FileGone(f"VK answered {response.status_code}")
+                if not response.is_success:  # without the address: it opens the file to everybody
+                    raise ConnectionError(f"VK answered {response.status_code}")
+                async for part in response.aiter_bytes():
+                    content += part
+                    if len(content) > MAX_FILE_BYTES:
+                        raise FileTooLarge(len(content))
+        except httpx.UnsupportedProtocol as error:
+            raise FileGone("VK gave no address") from error
+        return bytes(content)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._adapter.close()
+        if "_files" in vars(self):
+            await self._files.aclose()
+
+
+class _Adapter(HTTPAdapter):
+    """Sends the library's calls to `base`, and none without a time-out; it is shared by all instances."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__(pool_maxsize=SENDS_AT_ONCE)
+        self._base = base
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        request.url = self._base + (request.url or "").removeprefix(OFFICIAL_API)
+        kwargs |= {"timeout": TIME_OUTS, "proxies": get_environ_proxies(request.url)}
+        return super().send(request, *args, **kwargs)
+
+
+async def on_thread(work: Callable[[], T]) -> T:
+    """What `work` returns, done on a thread of its own that nobody waits for at the end.
+
+    Not `asyncio.to_thread`: its few threads are those of the database, and a process ends only after them.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        if outcome.set_running_or_notify_cancel():
+            try:
+                outcome.set_result(work())
+            except Exception as error:  # noqa: BLE001 - handed on
+                outcome.set_exception(error)
+
+    Thread(target=run, name=CHANNEL, daemon=True).start()
+    return await asyncio.wrap_future(outcome)
+
+
+def peer_of(sender_id: str) -> int:
+    """The customer's number at VK."""
+    return int(sender_id.removeprefix(f"{CHANNEL}:"))
+
+
+def random_id(item: OutboxItem) -> int:
+    """What VK recognises a repeated message by: 31 bits, never 0, and others after the database was made anew."""
+    row = f"{item.id} {item.created_at.isoformat()} {item.sender_id}"
+    return int.from_bytes(hashlib.sha256(row.encode()).digest()[:4]) & 0x7FFF_FFFF or 1
+
+
+def reason(error: Exception) -> str:
+    """What to tell an operator: without addresses, which hold keys."""
+    if isinstance(error, ApiError):
+        return f"VK says {error}"
+    if isinstance(error, ApiHttpError):
+        return f"VK answered with HTTP {error.response.status_code}"
+    return f"VK cannot be reached: {type(error).__name__}"
+
+
+def _meaning(error: Exception) -> SendLater | SendRefused:
+    """What an error means for a message; sent again with the same `random_id` it arrives once."""
+    code = error.code if isinstance(error, ApiError) else 0
+    if code in WRONG_TOKEN:
+        return SendLater(f"VK_TOKEN is not accepted: {reason(error)}")
+    if code in UNREACHABLE:
+        return SendRefused(f"the customer cannot be written to: {reason(error)}", unreachable=True)
+    if code in REFUSALS:
+        return SendRefused(reason(error))
+    return SendLater(reason(error), WAITS.get(code))
+
+
+def _keyboard(buttons: Sequence[dict[str, Any]]) -> str:
+    """One text button a row: what is chosen becomes a message, in every client of VK, and can be found again."""
+    keyboard = VkKeyboard(inline=True)
+    for place, button in enumerate(buttons[:MOST_BUTTONS]):
+        title = button["title"]
+        if place:
+            keyboard.add_line()
+        label = title if len(title) <= LONGEST_LABEL else f"{title[: LONGEST_LABEL - 1]}…"
+        keyboard.add_button(label, payload={"key": button["key"]})
+    return str(keyboard.get_keyboard())
+
+
+def _base(api_base: str) -> str:
+    return (api_base or OFFICIAL_API).rstrip("/").removesuffix("/method") + "/method/"
