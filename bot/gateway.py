@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from bot import outbox
 from bot.channel import Channel, FileGone
-from bot.inbox import album_of, next_messages, words_for_engine
+from bot.inbox import album_of, next_messages, retry_all, waiting_since, words_for_engine
 from bot.metrics import ANSWER_SECONDS, TURNS
 from bot.models import Conversation, InboxItem, KnowledgeGap, RemoteFile
 from bot.notices import ConversationNotices
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 PARALLEL = 16
 #: How often the table is looked at when nothing wakes the gateway.
 POLL_S = 0.2
+#: How often Rasa is asked whether it is back.
+AWAY_POLL_S = 0.5
 #: After this long without an answer the customer is told that it takes longer. A word within a minute is the promise;
 #: a turn that hangs is noticed after `bot.rasa.TURN_TIMEOUT_S`.
 SILENCE = timedelta(seconds=20)
@@ -67,6 +69,8 @@ class Gateway:
         self._failed_turns: set[str] = set()
         self._failures: Counter[int] = Counter()
         self._wake = asyncio.Event()
+        self._engine_there = False
+        self._told: set[int] = set()
         # Messages from before our start may have been on their way to Rasa when we died.
         self._started_at = datetime.now(UTC)
 
@@ -82,6 +86,8 @@ class Gateway:
         """Answer until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
+                if not self._engine_there:
+                    await self._engine_back()
                 self._wake.clear()
                 free = PARALLEL - len(self._busy)
                 due = await self._database.run(next_messages, frozenset(self._busy), datetime.now(UTC), free)
@@ -93,6 +99,26 @@ class Gateway:
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
 
+    async def _engine_back(self) -> None:
+        """Wait for Rasa; customers are told that it takes longer, and once it is there all waits are over."""
+        was_away = False
+        while not await self._rasa.ready():
+            if not was_away:
+                log.warning("the engine is away, messages wait")
+            was_away = True
+            await self._database.run(self._tell_the_waiting, datetime.now(UTC))
+            self._answered()
+            await asyncio.sleep(AWAY_POLL_S)
+        if was_away:
+            log.info("the engine is there")
+            await self._database.run(retry_all, datetime.now(UTC))
+        self._engine_there = True
+
+    def _tell_the_waiting(self, session: Session, now: datetime) -> None:
+        for item in waiting_since(session, now - SILENCE, self._told):
+            self._notices.about(session, item, "takes_longer", now)
+            self._told.add(item.id)
+
     async def _answer(self, item: InboxItem) -> None:
         try:
             async with self._typing(item):
@@ -102,8 +128,13 @@ class Gateway:
                     await self._database.run(_finish, item, album, answer, datetime.now(UTC))
             ANSWER_SECONDS.observe((datetime.now(UTC) - item.received_at).total_seconds())
             TURNS.labels("answered").inc()
-        except (EngineAway, FileAway) as problem:
-            TURNS.labels("engine away" if isinstance(problem, EngineAway) else "file away").inc()
+        except EngineAway as problem:
+            TURNS.labels("engine away").inc()
+            log.warning("message %s waits: %s", item.id, problem)
+            await self._database.run(self._postpone, item.id, str(problem), give_up=False)
+            self._engine_there = False
+        except FileAway as problem:
+            TURNS.labels("file away").inc()
             log.warning("message %s waits: %s", item.id, problem)
             await self._database.run(self._postpone, item.id, str(problem), give_up=False)
         except Exception as problem:  # one message must not stop the others; after some tries a person looks

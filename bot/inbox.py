@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from bot.models import Button, Conversation, InboxItem, MessageKind, OutboxItem, RemoteFile
@@ -143,6 +143,19 @@ def next_messages(session: Session, busy: Collection[str], now: datetime, limit:
         oldest = oldest.where(InboxItem.sender_id.not_in(busy))
     due = select(InboxItem).where(InboxItem.id.in_(oldest), InboxItem.not_before <= now)
     return session.scalars(due.order_by(InboxItem.id).limit(limit)).all()
+
+
+def waiting_since(session: Session, moment: datetime, known: Collection[int]) -> Sequence[InboxItem]:
+    """The oldest waiting message of each conversation, if it came before `moment` and is not one of `known`."""
+    oldest = select(func.min(InboxItem.id)).where(InboxItem.state == "waiting").group_by(InboxItem.sender_id)
+    waiting = session.scalars(select(InboxItem).where(InboxItem.id.in_(oldest), InboxItem.received_at < moment))
+    return [item for item in waiting if item.id not in known]
+
+
+def retry_all(session: Session, now: datetime) -> None:
+    """Let every waiting message be tried now; an album goes on gathering."""
+    postponed = InboxItem.state == "waiting", InboxItem.attempts > 0, InboxItem.not_before > now
+    session.execute(update(InboxItem).where(*postponed).values(not_before=now))
 
 
 def album_of(session: Session, item: InboxItem) -> Sequence[InboxItem]:
