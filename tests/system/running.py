@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -22,6 +22,8 @@ from typing import Any, TypeVar, cast
 import httpx
 
 from bot.demo.mailboxes import Mailboxes
+from bot.engine.serve import QUIET
+from bot.engine_process import MODEL, PYTHON
 
 ROOT = Path(__file__).parents[2]
 SUPPORT = Path(sys.prefix) / "bin" / "support"
@@ -57,6 +59,24 @@ def lasting_port() -> int:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
     raise AssertionError("no free port")
+
+
+@contextmanager
+def own_engine(folder: Path, service_port: int) -> Iterator[dict[str, str]]:
+    """An engine that outlives the service, as on another machine; gives the settings that lead the service to it."""
+    port, token = lasting_port(), "a-token-of-both"
+    environment = os.environ | QUIET | {
+        "RASA_TOKEN": token, "ACTIONS_TOKEN": token, "SHOP_FILE": str(ROOT / "shop.yml"),
+        "ACTIONS_URL": f"http://127.0.0.1:{service_port}/actions/webhook", "TRACKER_DB": str(folder / "trackers.db"),
+    }  # fmt: skip
+    with (folder / "engine.log").open("ab") as output, subprocess.Popen(
+        [str(PYTHON), "-m", "bot.engine.serve", "--port", str(port), "--model", str(MODEL)],
+        cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output,
+    ) as engine:  # fmt: skip
+        try:
+            yield {"RASA_URL": f"http://127.0.0.1:{port}", "RASA_TOKEN": token}
+        finally:
+            engine.kill()
 
 
 class Running:
