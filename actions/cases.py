@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from rasa_sdk.events import ActiveLoop, FollowupAction, SlotSet
 from rasa_sdk.executor import CollectingDispatcher
-from rasa_sdk.interfaces import Action, Tracker
+from rasa_sdk.interfaces import Tracker
 from rasa_sdk.types import DomainDict
 from sqlalchemy.orm import Session
 
@@ -19,20 +20,31 @@ from actions.conversation import (
     language,
     last_question,
     message_key,
+    named_facts,
     times_angry,
     topic,
     transcript,
     was_angry,
 )
-from actions.services import Services
+from actions.form import (
+    CLOSE_FORM,
+    CONFIRMED,
+    MISMATCHES,
+    TOPIC,
+    WORDS,
+    Events,
+    asked_anew,
+    begun,
+    bound_address,
+)
+from actions.links import AskOrderNumber, Forget, Greet
+from actions.services import CaseAction, Services
 from handoff.crm.port import CrmUnavailable
 from handoff.files import unattached_files
 from handoff.identifiers import mask_address, normalise_order_number
-from handoff.identity import Requester, identify, typed_address
+from handoff.identity import Requester, address_behind, identify, identify_bound, is_bound_reference
 from handoff.models import Ticket
 from handoff.tickets import FILES_BELONG, Case, Opened, add_to_ticket, open_ticket, open_ticket_of
-
-Events = list[dict[str, Any]]
 
 #: Topics that add to whatever ticket is open instead of being a case of their own.
 ADDING_TOPICS = ("case/ticket_followup", "case/receipt_sent", "case/order_question", "human/", "complaint/")
@@ -42,19 +54,6 @@ MISMATCHES_BEFORE_OFFER = 2
 
 #: As many angry messages, and the case goes to a person with whatever is known: more questions would only pour oil.
 ANGRY_BEFORE_HANDING_OVER = 2
-
-CONFIRMED, TOPIC, MISMATCHES = "case_form__confirmed", "case_form__topic", "case_form__mismatches"
-WORDS = "case_form__words"
-
-RESET: Events = [SlotSet(CONFIRMED, None), SlotSet(TOPIC, None), SlotSet(WORDS, None), SlotSet(MISMATCHES, 0)]
-CLOSE_FORM: Events = [ActiveLoop(None), SlotSet("requested_slot", None), *RESET]
-
-
-class CaseAction(Action):
-    """An action that works with the ticket system."""
-
-    def __init__(self, services: Services) -> None:
-        self.services = services
 
 
 class BeginCase(CaseAction):
@@ -72,9 +71,10 @@ class BeginCase(CaseAction):
             await add(self.services, tracker, ticket, words)
             dispatcher.utter_message(response="utter_added_to_ticket", **_ticket_words(ticket, tracker))
             return [FollowupAction("action_listen")]
+        case = await begun(self.services, tracker, about, words)
         if times_angry(tracker) >= ANGRY_BEFORE_HANDING_OVER:
-            return [*_begun(about, words), FollowupAction("action_pass_on")]
-        return _begun(about, words)
+            return [*case, FollowupAction("action_pass_on")]
+        return case
 
 
 class TakeYes(CaseAction):
@@ -91,7 +91,8 @@ class TakeYes(CaseAction):
             dispatcher.utter_message(response="utter_anything_else")
             return []
         dispatcher.utter_message(response="utter_question_passed")
-        return [*_begun(GENERAL_TOPIC, customers_words(tracker, back=1)), FollowupAction("case_form")]
+        case = await begun(self.services, tracker, GENERAL_TOPIC, customers_words(tracker, back=1))
+        return [*case, FollowupAction("case_form")]
 
 
 class ValidateCaseForm(CaseAction):
@@ -130,10 +131,9 @@ class CorrectCase(CaseAction):
     async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         """See `rasa_sdk.Action.run`."""
         # Facts that came with this very message ("no, it's 48213") are the correction.
-        said = {entity["entity"] for entity in tracker.latest_message.get("entities", [])}
-        if said & {"order_number", "address"}:
+        if named_facts(tracker):
             return [SlotSet(CONFIRMED, None)]
-        return [SlotSet("order_number", None), SlotSet("address", None), SlotSet(CONFIRMED, None)]
+        return [*await asked_anew(self.services, tracker), SlotSet(CONFIRMED, None)]
 
 
 class EndCase(CaseAction):
@@ -157,32 +157,30 @@ class OpenTicket(CaseAction):
 
     async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         """See `rasa_sdk.Action.run`."""
-        number, reference = tracker.get_slot("order_number"), tracker.get_slot("address")
-        database = self.services.database
-        address = await database.run(typed_address, tracker.sender_id, str(reference)) if reference else None
+        number, address = tracker.get_slot("order_number"), await _address(self.services, tracker)
         if tracker.get_slot(CONFIRMED) is None and (number is None or address is None):
             # The form ended early, for an angry customer: a person takes what there is.
             return await _hand_over(self.services, dispatcher, tracker, None, number, address)
-        if address is None:  # typed days ago and forgotten since
-            return [SlotSet("address", None), SlotSet(CONFIRMED, None), FollowupAction("case_form")]
+        if address is None:  # typed days ago and forgotten since, or the binding has ended
+            known = await bound_address(self.services, tracker)
+            return [SlotSet("address", known), SlotSet(CONFIRMED, None), FollowupAction("case_form")]
         try:
             requester = await identify(
-                database, self.services.crm, tracker.sender_id, str(number), address, self.services.now()
+                self.services.database, self.services.crm, tracker.sender_id, str(number), address, self.services.now()
             )
         except CrmUnavailable:
             # Never "not found": the case is taken now and matched by a person later.
             return await _hand_over(self.services, dispatcher, tracker, None, str(number), address)
         if requester is not None or tracker.get_slot(CONFIRMED) is None:
             return await _hand_over(self.services, dispatcher, tracker, requester, str(number), address)
-        return self._ask_again(dispatcher, tracker)
+        return await self._ask_again(dispatcher, tracker)
 
-    @staticmethod
-    def _ask_again(dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
+    async def _ask_again(self, dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
         mismatches = int(tracker.get_slot(MISMATCHES) or 0) + 1
         events: Events = [SlotSet(CONFIRMED, None), SlotSet(MISMATCHES, mismatches)]
         if mismatches < MISMATCHES_BEFORE_OFFER:
             dispatcher.utter_message(response="utter_mismatch")
-            return [*events, SlotSet("order_number", None), SlotSet("address", None), FollowupAction("case_form")]
+            return [*events, *await asked_anew(self.services, tracker), FollowupAction("case_form")]
         # The facts stay: passed on as they are, they help the agent. Listening keeps the form from asking right away,
         # which would put its own buttons in the place of the offer's.
         dispatcher.utter_message(response="utter_mismatch_again")
@@ -213,10 +211,7 @@ class PassOn(CaseAction):
 
     async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         """See `rasa_sdk.Action.run`."""
-        reference = tracker.get_slot("address")
-        address = None
-        if reference:
-            address = await self.services.database.run(typed_address, tracker.sender_id, reference)
+        address = await _address(self.services, tracker)
         return await _hand_over(self.services, dispatcher, tracker, None, tracker.get_slot("order_number"), address)
 
 
@@ -250,8 +245,9 @@ class TakePhoto(CaseAction):
 
 def all_actions(services: Services) -> list[CaseAction]:
     """Every action that domain.yml names."""
-    kinds = (BeginCase, TakeYes, ValidateCaseForm, CorrectCase, EndCase, OpenTicket, OfferPassOn, PassOn, TakePhoto)
-    return [kind(services) for kind in kinds]
+    of_form = (BeginCase, TakeYes, ValidateCaseForm, AskOrderNumber, CorrectCase, EndCase, OpenTicket)
+    others = (OfferPassOn, PassOn, TakePhoto, Greet, Forget)
+    return [kind(services) for kind in (*of_form, *others)]
 
 
 async def add(services: Services, tracker: Tracker, ticket: Ticket, text: str) -> None:
@@ -275,6 +271,10 @@ async def _hand_over(
     number: str | None,
     address: str | None,
 ) -> Events:
+    if requester is None and is_bound_reference(tracker.get_slot("address")):
+        with suppress(CrmUnavailable):
+            # Whose case it is was proven by the link, only the order is not known.
+            requester = await identify_bound(services.database, services.crm, tracker.sender_id, services.now())
     spoken = language(tracker)
     about = str(tracker.get_slot(TOPIC) or GENERAL_TOPIC)
     case = Case(
@@ -306,15 +306,19 @@ async def _hand_over(
     return [*CLOSE_FORM]
 
 
+async def _address(services: Services, tracker: Tracker) -> str | None:
+    """The address that the slot stands for, while it is kept."""
+    reference = tracker.get_slot("address")
+    if not reference:
+        return None
+    return await services.database.run(address_behind, tracker.sender_id, str(reference), services.now())
+
+
 def _broken_address(tracker: Tracker) -> bool:
     """Something with an @ that is no address."""
     message = tracker.latest_message
     found = any(entity["entity"] == "address" for entity in message.get("entities", []))
     return "@" in (message.get("text") or "") and not found
-
-
-def _begun(about: str, words: str) -> Events:
-    return [SlotSet(TOPIC, about), SlotSet(WORDS, words), SlotSet(CONFIRMED, None), SlotSet(MISMATCHES, 0)]
 
 
 def _belongs(about: str, ticket: Ticket, tracker: Tracker) -> bool:

@@ -30,6 +30,17 @@ def display_name(tracker: Tracker) -> str:
     return str(_metadata(tracker).get("display_name") or "")
 
 
+def tapped_link(tracker: Tracker) -> str:
+    """The token of the personal link that led into the chat just now, usually none."""
+    return str(_metadata(tracker).get("link") or "")
+
+
+def named_facts(tracker: Tracker) -> set[str]:
+    """Which of "order_number" and "address" the latest message holds."""
+    found = {entity["entity"] for entity in tracker.latest_message.get("entities", [])}
+    return found & {"order_number", "address"}
+
+
 def language(tracker: Tracker) -> str:
     """The customer's language, as the answers choose it (see `bot.engine.answers.language_of`)."""
     for said in (tracker.get_slot("language"), tracker.get_slot("language_hint"), _metadata(tracker).get("language")):

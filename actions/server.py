@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, HTTPException, Query
 from fastapi.responses import JSONResponse
 from rasa_sdk.executor import ActionExecutor
 
-from actions.cases import CaseAction
+from actions.services import CaseAction
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from rasa_sdk.interfaces import Action
+
 from handoff.crm.port import CrmPort
 from handoff.database import Database
 from handoff.desk import Desk
@@ -27,3 +29,10 @@ class Services:
     now: Callable[[], datetime] = utc_now
     letters_waiting: Callable[[], None] = lambda: None
     """Called after a transaction that may have written letters."""
+
+
+class CaseAction(Action):
+    """An action that works with customers and their tickets."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services

@@ -39,7 +39,7 @@ from handoff.desk import Desk
 from handoff.mail.imap import ImapIntake
 from handoff.mail.inbound import take_in
 from handoff.mail.outgoing import LetterSender
-from handoff.pages import not_me_pages
+from handoff.pages import not_me_pages, unlink_pages
 from handoff.settings import Settings
 from handoff.shop import load_shop
 
@@ -131,6 +131,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         app.include_router(router)
     app.include_router(actions_router(all_actions(services), actions_token, gateway.turn_failed))
     app.include_router(not_me_pages(database, desk))
+    app.include_router(unlink_pages(database, desk))
     if extras is not None:
         app.include_router(web_router(database, settings.data_dir, notices.texts, received=gateway.wake))
         app.include_router(demo_router(extras.mailboxes, extras.mail_server, settings, shop, load_examples()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
 import json
 import logging
 import os
@@ -9,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from actions.topics import TopicFileInvalid
 from bot.app import create_app
+from bot.channels.links import MessengerAway, link_makers
 from bot.engine.serve import QUIET
 from bot.engine_process import MODEL, PYTHON, ROOT, EngineNotInstalled
 from bot.inbox import plain_words
@@ -33,7 +36,8 @@ from handoff.database import Database
 from handoff.desk import Desk
 from handoff.errors import HandoffError
 from handoff.identifiers import ADDRESS, mask_address
-from handoff.models import LetterIn, LetterOut
+from handoff.links import make_links
+from handoff.models import CrmAddress, LetterIn, LetterOut
 from handoff.reports import letters_as_json, tickets_as_json
 from handoff.settings import Settings
 from handoff.shop import ShopFileInvalid, load_shop
@@ -49,6 +53,12 @@ DEMO_MARK = "demo"
 #: How long the demo's page may take to answer before the user is told where to look.
 DEMO_PATIENCE_S = 120
 
+
+#: Channels that a link can lead to, with the names that people know them by.
+MESSENGERS = {"telegram": "Telegram", "vk": "VK"}
+
+#: Customers whose links are made in one transaction.
+LINKS_AT_ONCE = 500
 
 #: Messages of this topic are kept for the shop to read.
 FEEDBACK_TOPIC = "smalltalk/feedback"
@@ -179,6 +189,39 @@ def assign(
 
 
 @app.command()
+def link(
+    customer: Annotated[str, typer.Argument(help="customer_id in the CRM")] = "",
+    everybody: Annotated[bool, typer.Option("--all", help="all customers, as CSV: customer_id,telegram,vk")] = False,
+) -> None:
+    """Make personal links: the first tap within 30 days binds that messenger account to the customer."""
+    if bool(customer) == everybody:
+        raise Refused("name one customer, or write --all")
+    database = _database()
+    with database.session_scope() as session:
+        known = session.scalars(select(CrmAddress.customer_id).distinct().order_by(CrmAddress.customer_id)).all()
+    if customer and customer not in known:
+        raise Refused(f"the CRM has no customer {customer!r} with an address")
+    try:
+        makers = asyncio.run(link_makers(_settings()))
+    except MessengerAway as error:
+        raise Refused(str(error)) from None
+    for channel, name in MESSENGERS.items():
+        if channel not in makers:
+            typer.echo(f"{name} is not set up: {channel.upper()}_TOKEN", err=True)
+    if not makers:
+        raise typer.Exit(1)
+    if customer:
+        [(_, *links)] = _links(database, makers, [customer])
+        typer.echo("\n".join(f"{name}: {made}" for name, made in zip(MESSENGERS.values(), links, strict=True) if made))
+        return
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["customer_id", *MESSENGERS])
+    # In small transactions: the service writes into the same database.
+    for first in range(0, len(known), LINKS_AT_ONCE):
+        table.writerows(_links(database, makers, known[first : first + LINKS_AT_ONCE]))
+
+
+@app.command()
 def stuck() -> None:
     """List what was given up and waits for a person: messages, answers, letters."""
     with _database().session_scope() as session:
@@ -189,7 +232,7 @@ def stuck() -> None:
         for answer in session.scalars(select(OutboxItem).where(OutboxItem.state.in_(("stuck", "refused")))):
             typer.echo(f"answer {answer.id} to {answer.sender_id}, {answer.state}: {answer.last_error}")
         for letter in session.scalars(select(LetterOut).where(LetterOut.state == "stuck")):
-            typer.echo(f"letter {letter.id} of ticket {letter.ticket_number}: {letter.last_error}")
+            typer.echo(f"letter {letter.id}, {letter.about}: {letter.last_error}")
         for taken in session.scalars(select(LetterIn).where(LetterIn.outcome == "quarantined")):
             typer.echo(f"letter taken in {taken.id}, ticket {taken.ticket_number}: {taken.reason}")
 
@@ -210,6 +253,19 @@ def feedback() -> None:
     with _database().session_scope() as session:
         for message in session.scalars(said):
             typer.echo(f"{message.received_at:%F %R}  {message.text}")
+
+
+def _links(
+    database: Database, makers: dict[str, Callable[[str], str]], customers: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Each customer with a fresh link for each of `MESSENGERS`, "" for one that is not set up."""
+    now = datetime.now(UTC)
+    with database.session_scope() as session:
+        tokens = {channel: make_links(session, customers, now) for channel in makers}
+    return [
+        (customer, *(makers[channel](tokens[channel][row]) if channel in makers else "" for channel in MESSENGERS))
+        for row, customer in enumerate(customers)
+    ]
 
 
 def _serve(settings: Settings, *, demo: bool) -> None:

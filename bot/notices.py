@@ -15,7 +15,7 @@ from bot import outbox
 from bot.models import Conversation, InboxItem
 from handoff.files import MAX_FILE_BYTES
 from handoff.identifiers import mask_address
-from handoff.models import Ticket, TicketEntry
+from handoff.models import Binding, Ticket, TicketEntry
 from handoff.notices import NoticeKind
 from handoff.shop import LANGUAGES, Shop
 
@@ -66,6 +66,18 @@ class ConversationNotices:
             ticket=ticket.number,
             agent=ticket.agent_names[language],
             masked=mask_address(ticket.requester or ""),
+        )
+
+    def unlinked(self, session: Session, binding: Binding, now: datetime) -> None:
+        """Tell a conversation that it is bound to nobody any more; not even the masked address is said."""
+        self._put(
+            session,
+            name="unlinked",
+            purpose=f"unlinked:{binding.id}",
+            sender_id=binding.sender_id,
+            channel=binding.channel,
+            now=now,
+            language=self._language(session, binding.sender_id, binding.language),
         )
 
     def about(self, session: Session, item: InboxItem, name: str, now: datetime) -> None:

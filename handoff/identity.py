@@ -1,13 +1,15 @@
 """Who is writing: an order number and a registered address that belong together identify a customer, nothing less does.
 
-A stranger must not learn from us whether an order or an address exists. So every failure, a used-up limit included,
-looks the same and takes the same look-ups, and addresses leave this module only masked.
+In a conversation that is bound to a customer (`handoff.links`) the address is known. A stranger must not learn from us
+whether an order or an address exists. So every failure, a used-up limit included, looks the same and takes the same
+look-ups, and addresses leave this module only masked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,7 +19,7 @@ from sqlalchemy.orm import Session
 from handoff.crm.port import CrmPort, CrmUnavailable, Customer, Order
 from handoff.database import Database
 from handoff.identifiers import ADDRESS_REFERENCE, mask_address, normalise_address, normalise_order_number
-from handoff.models import Claim, LetterOut, Ticket, TypedAddress
+from handoff.models import Binding, Claim, LetterOut, Ticket, TypedAddress
 
 #: How long a typed address is kept: longer than a conversation about one case, no longer than needed.
 ADDRESS_KEPT = timedelta(hours=48)
@@ -36,13 +38,22 @@ CONFIRMATIONS_PER_ADDRESS = ((HOUR, 3), (DAY, 6))
 #: Rows older than every limit are of no use.
 CLAIMS_KEPT = timedelta(days=2)
 
+#: A binding that no case has relied on for so long is void: messenger accounts change hands.
+BINDING_LASTS = timedelta(days=180)
+
+#: What stands for a row's id in the reference to the address of a binding; typed addresses are counted from 1.
+BOUND = 0
+
 
 @dataclass(frozen=True)
 class Requester:
-    """An identified customer, the order he named, and the one of his registered addresses that he typed."""
+    """An identified customer, the order he named, and the one of his registered addresses that he typed.
+
+    Without an order only in a bound conversation.
+    """
 
     customer: Customer
-    order: Order
+    order: Order | None
     registered_address: str
 
 
@@ -55,14 +66,41 @@ def keep_address(session: Session, sender_id: str, address: str, now: datetime) 
     return f"{mask_address(row.address)}#{row.id}"
 
 
-def typed_address(session: Session, sender_id: str, reference: str) -> str | None:
-    """The address behind a reference; None when it is gone or was typed in another conversation."""
+def address_behind(session: Session, sender_id: str, reference: str, now: datetime) -> str | None:
+    """The address behind a reference; None when it is gone or belongs to another conversation."""
     found = ADDRESS_REFERENCE.fullmatch(reference.strip())
     if found is None:
         return None
+    if int(found["id"]) == BOUND:
+        binding = binding_of(session, sender_id, now)
+        return binding.registered_address if binding else None
     return session.scalar(
         select(TypedAddress.address).where(TypedAddress.id == int(found["id"]), TypedAddress.sender_id == sender_id)
     )
+
+
+def binding_of(session: Session, sender_id: str, now: datetime) -> Binding | None:
+    """The customer to whom a conversation is bound; a conversation whose claim was disputed counts for nobody."""
+    binding = session.scalar(select(Binding).where(Binding.sender_id == sender_id))
+    if binding is None or now - binding.used_at > BINDING_LASTS or is_disputed(session, sender_id):
+        return None
+    return binding
+
+
+def bound_reference(binding: Binding) -> str:
+    """What may be said instead of the address of a binding; it leads to the address while the binding lasts."""
+    return f"{mask_address(binding.registered_address)}#{BOUND}"
+
+
+def is_bound_reference(reference: str | None) -> bool:
+    """Whether a reference leads to the address of a binding and not to one that was typed."""
+    return bool(reference) and str(reference).endswith(f"#{BOUND}")
+
+
+def is_disputed(session: Session, sender_id: str) -> bool:
+    """Whether a customer has said that it was not him who wrote in this conversation."""
+    disputed = select(Ticket.number).where(Ticket.sender_id == sender_id, Ticket.disputed)
+    return session.scalar(disputed.limit(1)) is not None
 
 
 async def identify(
@@ -75,11 +113,51 @@ async def identify(
     Raises:
         CrmUnavailable: nothing is known now; the attempt does not count.
     """
-    number = normalise_order_number(order_number)
-    typed = normalise_address(address)
-    claim = await database.run(lambda session: _record(session, sender_id, number, typed, now))
+    number, typed = normalise_order_number(order_number), normalise_address(address)
+    return await _within_limits(database, lambda: _compare(crm, number, typed), sender_id, number, typed, now)
+
+
+async def identify_bound(database: Database, crm: CrmPort, sender_id: str, now: datetime) -> Requester | None:
+    """The customer to whom the conversation is bound, without an order, under the limits of `identify`.
+
+    Raises:
+        CrmUnavailable: see `identify`.
+    """
+    binding = await database.run(binding_of, sender_id, now)
+    if binding is None:
+        return None
+    address = normalise_address(binding.registered_address)
+    return await _within_limits(database, lambda: _registered(crm, binding), sender_id, "", address, now)
+
+
+async def bound_customer(database: Database, crm: CrmPort, sender_id: str, now: datetime) -> Customer | None:
+    """The customer to whom the conversation is bound. A binding whose address is no longer registered ends here.
+
+    Raises:
+        CrmUnavailable: nothing is known now.
+    """
+    binding = await database.run(binding_of, sender_id, now)
+    if binding is None:
+        return None
+    requester = await _registered(crm, binding)
+    if requester is None:
+        await database.run(lambda session: session.execute(delete(Binding).where(Binding.id == binding.id)))
+        return None
+    return requester.customer
+
+
+async def _within_limits(
+    database: Database,
+    find: Callable[[], Awaitable[Requester | None]],
+    sender_id: str,
+    number: str,
+    address: str,
+    now: datetime,
+) -> Requester | None:
+    """Who is found, if the limits allow to act on it."""
+    claim = await database.run(lambda session: _record(session, sender_id, number, address, now))
     try:
-        requester = await _compare(crm, number, typed)
+        requester = await find()
     except CrmUnavailable:
         await database.run(lambda session: _forget(session, claim))
         raise
@@ -91,13 +169,25 @@ async def _compare(crm: CrmPort, number: str, typed: str) -> Requester | None:
     """Compare with all addresses of the order's customer; an unknown order takes the same two look-ups."""
     order = await crm.order(number)
     customer = await crm.customer(order.customer_id if order else "")
-    registered = None
-    for candidate in sorted(customer.addresses) if customer else [""]:
-        if hmac.compare_digest(normalise_address(candidate).encode(), typed.encode()):
-            registered = candidate
+    registered = _spelling_of(customer, typed)
     if order is None or customer is None or registered is None or order.number != number:
         return None
     return Requester(customer, order, registered)
+
+
+async def _registered(crm: CrmPort, binding: Binding) -> Requester | None:
+    customer = await crm.customer(binding.customer_id)
+    registered = _spelling_of(customer, normalise_address(binding.registered_address))
+    return Requester(customer, None, registered) if customer and registered else None
+
+
+def _spelling_of(customer: Customer | None, address: str) -> str | None:
+    """A customer's registered address as the CRM spells it; None when this is none of his."""
+    registered = None
+    for candidate in sorted(customer.addresses) if customer else [""]:
+        if hmac.compare_digest(normalise_address(candidate).encode(), address.encode()):
+            registered = candidate
+    return registered
 
 
 def _record(session: Session, sender_id: str, number: str, typed: str, now: datetime) -> int | None:
@@ -146,5 +236,4 @@ def _settle(
             for span, most in CONFIRMATIONS_PER_ADDRESS
         ),
     ]
-    disputed = session.scalar(select(Ticket.number).where(Ticket.sender_id == sender_id, Ticket.disputed).limit(1))
-    return row is not None and not any(used_up) and disputed is None
+    return row is not None and not any(used_up) and not is_disputed(session, sender_id)

@@ -133,8 +133,9 @@ class StoredFile(Base):
 class LetterOut(Base):
     """A letter that has to leave; `raw` is complete, so every attempt sends the same bytes and the same Message-ID.
 
-    `purpose` says what the letter is for ("opened:1001:agents") and exists once. `not_before` is the next attempt
-    while waiting, and the moment from which the letter counts as interrupted while sending.
+    `purpose` says what the letter is for ("opened:1001:agents") and exists once. Only a notice about a messenger
+    account belongs to no ticket. `not_before` is the next attempt while waiting, and the moment from which the letter
+    counts as interrupted while sending.
     """
 
     __tablename__ = "letter_out"
@@ -145,7 +146,7 @@ class LetterOut(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     purpose: Mapped[str] = mapped_column(String(640), unique=True)
-    ticket_number: Mapped[int] = mapped_column(ForeignKey("ticket.number"), index=True)
+    ticket_number: Mapped[int | None] = mapped_column(ForeignKey("ticket.number"), index=True)
     audience: Mapped[Audience] = mapped_column(String(16))
     message_id: Mapped[str] = mapped_column(String(255), unique=True)
     to_address: Mapped[str] = mapped_column(String(320))
@@ -157,6 +158,11 @@ class LetterOut(Base):
     last_error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+
+    @property
+    def about(self) -> str:
+        """What the letter is about, for whoever reads the log."""
+        return f"ticket {self.ticket_number}" if self.ticket_number else "a messenger account"
 
 
 class LetterIn(Base):
@@ -205,3 +211,37 @@ class TypedAddress(Base):
     sender_id: Mapped[str] = mapped_column(String(255))
     address: Mapped[str] = mapped_column(Text)
     typed_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Link(Base):
+    """A personal link that the shop sends to a customer: tapped in a messenger, it binds that account to him, once.
+
+    Of the link's token only the SHA-256 is kept: whoever reads the database cannot tap. `used_by` is a sender_id.
+    """
+
+    __tablename__ = "link"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    customer_id: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    used_by: Mapped[str | None] = mapped_column(String(255))
+
+
+class Binding(Base):
+    """A conversation that belongs to a customer, as long as `handoff.identity.binding_of` says so.
+
+    `language` is the customer's in the CRM. `used_at` is when a case last relied on it. Ids are never given twice: they
+    are in links that may be pressed years later.
+    """
+
+    __tablename__ = "binding"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sender_id: Mapped[str] = mapped_column(String(255), unique=True)
+    channel: Mapped[str] = mapped_column(String(32))
+    customer_id: Mapped[str] = mapped_column(String(64))
+    registered_address: Mapped[str] = mapped_column(String(320))
+    language: Mapped[str] = mapped_column(String(8))
+    bound_at: Mapped[datetime]
+    used_at: Mapped[datetime]

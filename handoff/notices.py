@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from sqlalchemy.orm import Session
 
-from handoff.models import Ticket
+from handoff.models import Binding, Ticket
 
 #: answer_sent: an agent's answer is on its way to the registered mailbox.
 #: ticket_disputed: the owner of the mailbox said that it was not him who wrote in the messenger.
@@ -15,7 +15,10 @@ NoticeKind = Literal["answer_sent", "ticket_disputed"]
 
 
 class Notices(Protocol):
-    """Implemented by the side that talks to messengers."""
+    """Implemented by the side that talks to messengers; what it notes is noted in the same transaction."""
 
     def announce(self, session: Session, ticket: Ticket, kind: NoticeKind, now: datetime) -> None:
-        """Note in the same transaction that the conversation `ticket.sender_id` is to hear about `kind`."""
+        """The conversation `ticket.sender_id` is to hear about `kind`."""
+
+    def unlinked(self, session: Session, binding: Binding, now: datetime) -> None:
+        """The conversation `binding.sender_id` is to hear that it is bound to nobody any more."""

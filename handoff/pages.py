@@ -1,10 +1,11 @@
-"""The page behind the "this was not me" link in a confirmation.
+"""The pages behind the links in our letters: "this was not me", and the end of a binding.
 
-Mail scanners open every link, so looking at the page changes nothing; only its button does.
+Mail scanners open every link, so looking at a page changes nothing; only its button does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
@@ -13,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from handoff.database import Database
 from handoff.desk import Desk
-from handoff.mail.addresses import read_not_me_token
+from handoff.links import revoke
+from handoff.mail.addresses import LinkPurpose, read_link_token
 from handoff.mail.compose import render_page
-from handoff.models import Ticket
+from handoff.models import Binding, Ticket
 from handoff.shop import LANGUAGES
 from handoff.tickets import dispute_ticket
 
@@ -27,42 +29,71 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
 }
 
+#: Language and template.
+Page = tuple[str, str]
+
+#: For a link of which only a part arrived, or that leads to nothing any more; it speaks both languages.
+UNKNOWN: Page = (LANGUAGES[0], "unknown_link.html")
+
 
 def not_me_pages(database: Database, desk: Desk) -> APIRouter:
     """The routes GET and POST /not-me/{token}."""
+
+    def page(session: Session, number: int) -> Page:
+        ticket = session.get(Ticket, number)
+        if ticket is None:
+            return UNKNOWN
+        return ticket.language, "not_me_done.html" if ticket.disputed else "not_me.html"
+
+    def press(session: Session, number: int, now: datetime) -> None:
+        if session.get(Ticket, number) is not None:
+            dispute_ticket(session, number, desk, now)
+
+    return _pages("not-me", database, desk, page, press)
+
+
+def unlink_pages(database: Database, desk: Desk) -> APIRouter:
+    """The routes GET and POST /unlink/{token}. A binding that is gone, by whatever hand, is what its owner wanted."""
+
+    def page(session: Session, binding_id: int) -> Page:
+        binding = session.get(Binding, binding_id)
+        return (binding.language, "unlink.html") if binding else (LANGUAGES[0], "unlink_done.html")
+
+    def press(session: Session, binding_id: int, now: datetime) -> None:
+        binding = session.get(Binding, binding_id)
+        if binding is not None:
+            revoke(session, binding, desk, now)
+
+    return _pages("unlink", database, desk, page, press)
+
+
+def _pages(
+    purpose: LinkPurpose,
+    database: Database,
+    desk: Desk,
+    page: Callable[[Session, int], Page],
+    press: Callable[[Session, int, datetime], None],
+) -> APIRouter:
+    """GET shows a page, POST presses its button and shows what it has become."""
     router = APIRouter()
 
-    @router.get("/not-me/{token}", response_class=HTMLResponse)
-    async def ask(token: str) -> HTMLResponse:
-        number = read_not_me_token(desk.signing_key, token)
-        ticket = await database.run(lambda session: _ticket(session, number))
-        if ticket is None:
-            return _page(LANGUAGES[0], "not_me_unknown.html", desk, 404)
-        return _page(ticket.language, "not_me_done.html" if ticket.disputed else "not_me.html", desk)
+    @router.get(f"/{purpose}/{{token}}", response_class=HTMLResponse)
+    async def look(token: str) -> HTMLResponse:
+        number = read_link_token(desk.signing_key, purpose, token)
+        return _shown(desk, await database.run(page, number) if number is not None else UNKNOWN)
 
-    @router.post("/not-me/{token}", response_class=HTMLResponse)
-    async def dispute(token: str) -> HTMLResponse:
-        number = read_not_me_token(desk.signing_key, token)
-        now = datetime.now(UTC)
-
-        def work(session: Session) -> Ticket | None:
-            ticket = _ticket(session, number)
-            if ticket is not None:
-                dispute_ticket(session, ticket.number, desk, now)
-            return ticket
-
-        ticket = await database.run(work)
-        if ticket is None:
-            return _page(LANGUAGES[0], "not_me_unknown.html", desk, 404)
-        return _page(ticket.language, "not_me_done.html", desk)
+    @router.post(f"/{purpose}/{{token}}", response_class=HTMLResponse)
+    async def pressed(token: str) -> HTMLResponse:
+        number = read_link_token(desk.signing_key, purpose, token)
+        if number is None:
+            return _shown(desk, UNKNOWN)
+        await database.run(press, number, datetime.now(UTC))
+        return _shown(desk, await database.run(page, number))
 
     return router
 
 
-def _ticket(session: Session, number: int | None) -> Ticket | None:
-    return session.get(Ticket, number) if number is not None else None
-
-
-def _page(language: str, template: str, desk: Desk, status: int = 200) -> HTMLResponse:
-    facts = {"language": language, "shop": desk.shop.name}
-    return HTMLResponse(render_page(language, template, facts), status, HEADERS)
+def _shown(desk: Desk, page: Page) -> HTMLResponse:
+    language, template = page
+    content = render_page(language, template, {"language": language, "shop": desk.shop.name})
+    return HTMLResponse(content, 404 if page == UNKNOWN else 200, HEADERS)

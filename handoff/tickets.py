@@ -304,6 +304,8 @@ def note_bounce(
     session: Session, sent: LetterOut, diagnosis: str, permanent: bool, letter: LetterIn, desk: Desk, now: datetime
 ) -> None:
     """A letter of ours came back: the ticket says so, and the agents hear of it when it was the customer's."""
+    if sent.ticket_number is None:
+        return
     ticket = _ticket(session, sent.ticket_number)
     _add_entry(session, ticket, "system", "note", f"bounced: {diagnosis}", now, letter, f"bounce:{letter.id}")
     if sent.audience == "customer" and ticket.requester:
@@ -358,7 +360,7 @@ def _same_case(session: Session, case: Case, requester: Requester | None) -> Tic
         select(Ticket)
         .where(
             Ticket.customer_id == requester.customer.customer_id,
-            Ticket.order_number == requester.order.number,
+            Ticket.order_number == (requester.order.number if requester.order else None),
             Ticket.topic == case.topic,
             Ticket.state == "open",
             ~Ticket.disputed,
@@ -408,7 +410,7 @@ def _new_ticket(session: Session, case: Case, requester: Requester | None, desk:
         display_name=case.display_name,
         customer_id=requester.customer.customer_id if requester else None,
         requester=requester.registered_address if requester else None,
-        order_number=requester.order.number if requester else None,
+        order_number=requester.order.number if requester and requester.order else None,
         claimed_address=None if requester else case.claimed_address,
         claimed_order=None if requester else case.claimed_order,
         priority="urgent" if case.urgent else "normal",

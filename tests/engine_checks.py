@@ -285,6 +285,20 @@ def check_answers_come_in_the_language_of_the_conversation() -> None:
         assert text_of(answers, "utter_two", tracker(language="ru")) == "Раз"
 
 
+def check_choices_of_an_action_come_before_the_buttons_of_the_text() -> None:
+    """They are what was asked for; "cancel" comes last."""
+    choices = [{"title": "{agent} · 1", "payload": "/a"}]
+    with shop_file():
+        answers = Answers(None, domain())
+        asked = answers.generate("utter_named", tracker(language="en"), "web", choices=choices)
+        message = asyncio.run(asked)
+
+    assert message is not None
+    titles = [button["title"] for button in message["buttons"]]
+    assert titles[0] == "{agent} · 1", "a button's title is no text to fill in"
+    assert len(titles) == 2, titles
+
+
 def check_the_variant_used_longest_ago_comes_next() -> None:
     """Who asks again gets other words, and the first ones only when all were used."""
     with shop_file():

@@ -49,7 +49,10 @@ class Answers(TemplatedNaturalLanguageGenerator):
     async def generate(
         self, utter_action: str, tracker: DialogueStateTracker, output_channel: str, **kwargs: Any
     ) -> dict[str, Any] | None:
-        """The message for a response; `custom` tells the gateway language, topic and facts that were missing."""
+        """The message for a response; `custom` tells the gateway language, topic and facts that were missing.
+
+        `choices` of an action are buttons that no text could know; they come before the text's own.
+        """
         language = language_of(tracker)
         shop = self._current_shop()
         slots = {name: value for name, value in tracker.current_slot_values().items() if value is not None}
@@ -78,7 +81,7 @@ class Answers(TemplatedNaturalLanguageGenerator):
         if not message["text"]:
             return None
         message["text"] += talk.smile(utter_action)
-        if options := talk.options(utter_action, language):
+        if options := talk.options(utter_action, language) + kwargs.get("choices", []):
             message["buttons"] = options + message.get("buttons", [])
         if topic := talk.topic():
             message["custom"]["topic"] = topic

@@ -6,8 +6,12 @@ import base64
 import hashlib
 import hmac
 import re
+from typing import Literal
 
 from handoff.models import Audience
+
+#: What pressing the button behind a link in a letter does: say "this was not me", end a binding.
+LinkPurpose = Literal["not-me", "unlink"]
 
 AUDIENCES: tuple[Audience, ...] = ("agents", "customer")
 
@@ -41,18 +45,18 @@ def read_reply_address(key: bytes, address: str) -> tuple[int, Audience] | None:
     return None
 
 
-def not_me_token(key: bytes, number: int) -> str:
-    """The token of the "this was not me" link of a ticket."""
-    return f"{number}.{_signature(key, f'not-me|{number}', LINK_SIGNATURE_BYTES)}"
+def link_token(key: bytes, purpose: LinkPurpose, number: int) -> str:
+    """The token of a link in a letter: good for one purpose and for one ticket or binding."""
+    return f"{number}.{_signature(key, f'{purpose}|{number}', LINK_SIGNATURE_BYTES)}"
 
 
-def read_not_me_token(key: bytes, token: str) -> int | None:
-    """The ticket number of a token made by `not_me_token`, None for any other."""
+def read_link_token(key: bytes, purpose: LinkPurpose, token: str) -> int | None:
+    """The number in a token made by `link_token` for this purpose, None for any other."""
     found = LINK_TOKEN.fullmatch(token)
     if found is None:
         return None
     number = int(found["number"])
-    expected = _signature(key, f"not-me|{number}", LINK_SIGNATURE_BYTES)
+    expected = _signature(key, f"{purpose}|{number}", LINK_SIGNATURE_BYTES)
     return number if hmac.compare_digest(found["signature"].lower(), expected) else None
 
 

@@ -18,7 +18,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from handoff.desk import Desk
-from handoff.mail.addresses import message_id, not_me_token, reply_address
+from handoff.mail.addresses import link_token, message_id, reply_address
 from handoff.models import Audience, Ticket
 from handoff.words import TEMPLATES, words
 
@@ -71,7 +71,8 @@ def compose(desk: Desk, ticket: Ticket, draft: Draft, now: datetime) -> EmailMes
     )
     letter["Subject"] = one_line(_render(ticket.language, "letter.subject", facts), 200)
     letter["Date"] = now
-    letter["Message-ID"] = letter_id(desk, ticket, draft.purpose)
+    stamp = ticket.opened_at.isoformat()
+    letter["Message-ID"] = message_id(desk.signing_key, desk.support_address, draft.purpose, stamp)
     thread = [known for known in draft.thread if MESSAGE_ID.fullmatch(known)]
     if thread:
         letter["In-Reply-To"] = thread[-1]
@@ -85,23 +86,35 @@ def compose(desk: Desk, ticket: Ticket, draft: Draft, now: datetime) -> EmailMes
         letter["X-Handoff-Channel"] = one_line(ticket.channel, MAX_NAME_LENGTH)
         if ticket.priority == "urgent":
             letter["X-Priority"] = "1"
+    _fill(letter, ticket.language, draft, facts)
+    return letter
+
+
+def compose_notice(desk: Desk, language: str, draft: Draft, now: datetime) -> EmailMessage:
+    """A letter from the shop itself, about no ticket."""
+    letter = EmailMessage(policy=SMTP)
+    facts = {"language": language, "shop": desk.shop.name, **draft.facts}
+    letter["From"] = Address(_plain_name(desk.shop.name), addr_spec=desk.support_address)
+    letter["To"] = Address(addr_spec=draft.to_address)
+    letter["Subject"] = one_line(_render(language, f"{draft.template}.subject", facts), 200)
+    letter["Date"] = now
+    letter["Message-ID"] = message_id(desk.signing_key, desk.support_address, draft.purpose, now.isoformat())
+    _fill(letter, language, draft, facts)
+    return letter
+
+
+def _fill(letter: EmailMessage, language: str, draft: Draft, facts: dict[str, Any]) -> None:
     if draft.automatic:
         letter["Auto-Submitted"] = "auto-generated"
         letter["X-Auto-Response-Suppress"] = "All"
     # Base64 keeps every line short and ASCII, whatever people write and whichever server passes it on.
-    letter.set_content(_render(ticket.language, f"{draft.template}.txt", facts), cte="base64")
-    letter.add_alternative(_render(ticket.language, f"{draft.template}.html", facts), subtype="html", cte="base64")
+    letter.set_content(_render(language, f"{draft.template}.txt", facts), cte="base64")
+    letter.add_alternative(_render(language, f"{draft.template}.html", facts), subtype="html", cte="base64")
     for attachment in draft.attachments:
         maintype, _, subtype = attachment.media_type.partition("/")
         letter.add_attachment(
             attachment.content, maintype=maintype, subtype=subtype, filename=one_line(attachment.name, 100)
         )
-    return letter
-
-
-def letter_id(desk: Desk, ticket: Ticket, purpose: str) -> str:
-    """The Message-ID of a ticket's letter."""
-    return message_id(desk.signing_key, desk.support_address, purpose, ticket.opened_at.isoformat())
 
 
 def ticket_facts(desk: Desk, ticket: Ticket) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def ticket_facts(desk: Desk, ticket: Ticket) -> dict[str, Any]:
         "claimed_order": one_line(ticket.claimed_order or "", 100),
         "claimed_address": one_line(ticket.claimed_address or "", 320),
         "opened_at": moment(desk, ticket.opened_at, ticket.language),
-        "not_me_link": f"{desk.base_url}/not-me/{not_me_token(desk.signing_key, ticket.number)}",
+        "not_me_link": f"{desk.base_url}/not-me/{link_token(desk.signing_key, 'not-me', ticket.number)}",
     }
 
 

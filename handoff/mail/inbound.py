@@ -126,7 +126,9 @@ def _judge(session: Session, read: ReadLetter, recipients: list[str], desk: Desk
     answered = _answered(session, read)
     if answered is None:
         return _Verdict("quarantined", "belongs to no ticket: no reply address or letter of ours in it", author="other")
-    ticket = session.get_one(Ticket, answered.ticket_number)
+    ticket = session.get(Ticket, answered.ticket_number) if answered.ticket_number else None
+    if ticket is None:
+        return _Verdict("quarantined", "answers a notice about a messenger account", author="other")
     if answered.audience == "customer":
         return _of_customer(ticket, read)
     # An agent's name is given only to whoever uses the address that was given to the agents.

@@ -184,18 +184,18 @@ class LetterSender:
         except LetterRefused as error:
             reason = str(error)
             await self._database.run(lambda session: _stuck(session, letter_id, reason))
-            log.error("letter %s of ticket %s is stuck: %s", letter.message_id, letter.ticket_number, reason)
+            log.error("letter %s about %s is stuck: %s", letter.message_id, letter.about, reason)
         except LetterNotTaken as error:
             reason = str(error)
             await self._database.run(lambda session: _again(session, letter_id, reason, now))
-            log.warning("letter %s of ticket %s waits: %s", letter.message_id, letter.ticket_number, reason)
+            log.warning("letter %s about %s waits: %s", letter.message_id, letter.about, reason)
         except ServerAway as error:
             reason = str(error)
             await self._database.run(lambda session: _put_back(session, letter_id, reason, now))
             raise
         else:
             await self._database.run(lambda session: _sent(session, letter_id, datetime.now(UTC)))
-            log.info("letter %s of ticket %s sent", letter.message_id, letter.ticket_number)
+            log.info("letter %s about %s sent", letter.message_id, letter.about)
 
     async def _deliver(self, letter: LetterOut) -> None:
         assert self._server is not None  # noqa: S101  send_due checked it

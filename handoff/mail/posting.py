@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from email.message import EmailMessage
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from handoff.desk import Desk
-from handoff.mail.compose import Attachment, Draft, compose, letter_id, split_attachments
+from handoff.mail.compose import Attachment, Draft, compose, compose_notice, split_attachments
 from handoff.models import Audience, LetterIn, LetterOut, Ticket
 
 
@@ -27,7 +28,7 @@ def post_letter(
     automatic: bool = True,
 ) -> None:
     """Write a letter into the outbox, in the ticket's thread with this audience; once for each purpose."""
-    if session.scalar(select(LetterOut.id).where(LetterOut.purpose == purpose)) is not None:
+    if _is_posted(session, purpose):
         return
     to_address = ticket.requester if audience == "customer" else desk.agents_address
     if to_address is None:
@@ -43,15 +44,39 @@ def post_letter(
         attachments=attached,
         automatic=automatic,
     )
+    _post(session, draft, compose(desk, ticket, draft, now), ticket.number, now)
+
+
+def post_notice(
+    session: Session,
+    desk: Desk,
+    language: str,
+    to_address: str,
+    template: str,
+    purpose: str,
+    facts: dict[str, Any],
+    now: datetime,
+) -> None:
+    """Write an automatic letter to a customer, about no ticket, into the outbox; once for each purpose."""
+    if not _is_posted(session, purpose):
+        draft = Draft(purpose, "customer", template, to_address, facts)
+        _post(session, draft, compose_notice(desk, language, draft, now), None, now)
+
+
+def _is_posted(session: Session, purpose: str) -> bool:
+    return session.scalar(select(LetterOut.id).where(LetterOut.purpose == purpose)) is not None
+
+
+def _post(session: Session, draft: Draft, letter: EmailMessage, ticket_number: int | None, now: datetime) -> None:
     session.add(
         LetterOut(
-            purpose=purpose,
-            ticket_number=ticket.number,
-            audience=audience,
-            message_id=letter_id(desk, ticket, purpose),
-            to_address=to_address,
-            template=template,
-            raw=compose(desk, ticket, draft, now).as_bytes(),
+            purpose=draft.purpose,
+            ticket_number=ticket_number,
+            audience=draft.audience,
+            message_id=str(letter["Message-ID"]),
+            to_address=draft.to_address,
+            template=draft.template,
+            raw=letter.as_bytes(),
             not_before=now,
             created_at=now,
         )

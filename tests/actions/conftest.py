@@ -13,8 +13,7 @@ from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.interfaces import Tracker
 from sqlalchemy.orm import Session
 
-from actions.cases import CaseAction
-from actions.services import Services
+from actions.services import CaseAction, Services
 from actions.topics import read_titles
 from handoff.crm.port import CrmUnavailable, Customer, Order, OrderBrief
 from handoff.crm.sql import SqlCrm
@@ -22,7 +21,7 @@ from handoff.database import Database
 from handoff.desk import Desk
 from handoff.files import keep_file
 from handoff.identity import keep_address
-from handoff.models import CrmAddress, CrmCustomer, CrmOrder, Ticket
+from handoff.models import Binding, CrmAddress, CrmCustomer, CrmOrder, Ticket
 from handoff.shop import load_shop
 
 from . import conversations
@@ -71,6 +70,9 @@ class RecordedNotices:
 
     def announce(self, session: Session, ticket: Ticket, kind: str, now: datetime) -> None:
         self.announced.append((ticket.number, kind))
+
+    def unlinked(self, session: Session, binding: Binding, now: datetime) -> None:
+        raise AssertionError("no action revokes a binding")
 
 
 class CrmAway:

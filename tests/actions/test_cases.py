@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from sqlalchemy import select
 
 import actions.cases
+import actions.links
 from actions.cases import (
     CONFIRMED,
     MISMATCHES,
@@ -505,7 +506,8 @@ def test_the_actions_are_those_of_the_domain(services):
 def test_every_response_that_an_action_asks_for_exists():
     """Rasa says nothing at all for a response that it does not know."""
     domain = YAML(typ="safe").load(ROOT / "domain.yml")
-    asked_for = set(re.findall(r'"(utter_\w+)"', Path(actions.cases.__file__).read_text()))
+    code = "".join(Path(module.__file__).read_text() for module in (actions.cases, actions.links))
+    asked_for = set(re.findall(r'"(utter_\w+)"', code))
     families = {"utter_faq", "utter_oos", "utter_reassure"}
 
     assert len(asked_for) > 10

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 import bot.cli
@@ -16,7 +20,10 @@ from bot import outbox
 from bot.cli import app
 from bot.models import InboxItem, KnowledgeGap, OutboxItem
 from handoff.database import Database
-from handoff.models import CrmAddress, CrmCustomer, LetterIn, LetterOut, Ticket
+from handoff.models import CrmAddress, CrmCustomer, LetterIn, LetterOut, Link, Ticket
+from handoff.settings import Settings
+
+from ..messengers.fake_telegram import FakeTelegram
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
@@ -37,8 +44,8 @@ for line in sys.stdin:
 def support(tmp_path, monkeypatch):
     """Runs `support ...` in an empty folder with nothing in the environment but these settings."""
     monkeypatch.chdir(tmp_path)
-    for name in ("DATABASE_URL", "HTTP_PORT", "DEMO_PORT", "SMTP_URL", "IMAP_URL", "RASA_URL", "SECRET_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
 
     def run(*arguments, stdin=None, **settings):
         own = {"DATA_DIR": str(tmp_path / "var"), "SHOP_FILE": str(ROOT / "shop.yml")}
@@ -346,6 +353,86 @@ def test_an_unverified_ticket_is_given_to_a_customer(support, filled):
     with database.session_scope() as session:
         assert session.get_one(Ticket, 1001).requester == "maria@mail.example"
     database.close()
+
+
+@pytest.fixture
+def messengers():
+    """Settings of both messengers, Telegram's a fake that says what the bot is called."""
+    with FakeTelegram() as telegram:
+        yield {
+            "TELEGRAM_TOKEN": telegram.token,
+            "TELEGRAM_API_BASE": telegram.api_base,
+            "VK_TOKEN": "vk1.a.secret",
+            "VK_GROUP_ID": "77",
+        }
+
+
+TELEGRAM_LINK = r"https://t\.me/getwear_bot\?start=([\w-]{22})"
+VK_LINK = r"https://vk\.me/club77\?ref=([\w-]{22})"
+
+
+def test_links_are_made_for_a_customer(support, filled, messengers, database):
+    """Each messenger gets a token of its own, of which only a hash is kept."""
+    result = support("link", "c-1", **filled, **messengers)
+
+    found = re.fullmatch(rf"Telegram: {TELEGRAM_LINK}\nVK: {VK_LINK}\n", result.stdout)
+    assert found, result.output
+    assert found[1] != found[2]
+    with database.session_scope() as session:
+        kept = {(row.token_hash, row.customer_id) for row in session.scalars(select(Link))}
+    assert kept == {(hashlib.sha256(token.encode()).hexdigest(), "c-1") for token in found.groups()}
+
+
+def test_a_messenger_that_is_not_set_up_is_said_so(support, filled, messengers):
+    del messengers["TELEGRAM_TOKEN"]
+
+    result = support("link", "c-1", **filled, **messengers)
+
+    assert re.fullmatch(rf"VK: {VK_LINK}\n", result.stdout)
+    assert result.stderr == "Telegram is not set up: TELEGRAM_TOKEN\n"
+
+
+def test_links_for_all_customers_come_as_a_table(support, filled, messengers, database, monkeypatch):
+    """For the shop's own letters; who has no address cannot be told that he was bound, and gets none."""
+    monkeypatch.setattr(bot.cli, "LINKS_AT_ONCE", 2)
+    with database.session_scope() as session:
+        session.add_all(CrmCustomer(customer_id=f"c-{n}", name="", language="en") for n in range(2, 6))
+        session.flush()
+        session.add_all(CrmAddress(address=f"{n}@mail.example", customer_id=f"c-{n}") for n in range(2, 5))
+
+    result = support("link", "--all", **filled, **messengers)
+
+    head, *rows = csv.reader(result.stdout.splitlines())
+    assert head == ["customer_id", "telegram", "vk"]
+    assert [row[0] for row in rows] == ["c-1", "c-2", "c-3", "c-4"]
+    assert all(re.fullmatch(TELEGRAM_LINK, row[1]) and re.fullmatch(VK_LINK, row[2]) for row in rows)
+    assert len({address for row in rows for address in row[1:]}) == 8
+
+
+@pytest.mark.parametrize("arguments", [["nobody"], [], ["c-1", "--all"]])
+def test_a_link_for_nobody_in_particular_is_refused(support, filled, messengers, arguments):
+    result = support("link", *arguments, **filled, **messengers)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("support: ")
+
+
+def test_without_a_messenger_there_are_no_links(support, filled):
+    result = support("link", "c-1", **filled)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert len(result.stderr.splitlines()) == 2
+
+
+def test_telegram_that_is_away_is_said_so(support, filled, messengers):
+    """In one line, without the bot's token."""
+    messengers["TELEGRAM_API_BASE"] = "http://127.0.0.1:1"
+
+    result = support("link", "c-1", **filled, **messengers)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("support: Telegram does not say what the bot is called")
+    assert messengers["TELEGRAM_TOKEN"] not in result.output
 
 
 @pytest.mark.parametrize(("ticket", "customer"), [("1002", "c-1"), ("1001", "nobody")])

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from bot.models import Conversation, OutboxItem
 from bot.notices import NoticeFileInvalid, NoticeTexts
-from handoff.models import Ticket, TicketEntry
+from handoff.models import Binding, Ticket, TicketEntry
 
 NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
 FILE = Path(__file__).parents[2] / "data" / "notices.yml"
@@ -21,6 +21,7 @@ FILE = Path(__file__).parents[2] / "data" / "notices.yml"
 KNOWN_VALUES = {
     "answer_sent": {"agent", "ticket", "masked"},
     "ticket_disputed": {"agent", "ticket", "masked"},
+    "unlinked": set(),
     "takes_longer": {"agent"},
     "not_answered": {"agent"},
     "photo_wrong_type": set(),
@@ -142,6 +143,27 @@ def test_a_notice_speaks_the_conversations_language_names_included(database, not
 
     with database.session_scope() as session:
         assert agent in told(session)[0].text
+
+
+@pytest.mark.parametrize(("spoken", "word"), [(None, "chat"), ("ru", "чат")])
+def test_a_conversation_hears_once_that_it_is_nobodys_any_more(database, notices, spoken, word):
+    """Whoever holds the account now learns nothing about the customer."""
+    binding = Binding(
+        id=5, sender_id="web:a", channel="web", customer_id="c-1", registered_address="masha.k@mail.example",
+        language="en", bound_at=NOW, used_at=NOW,
+    )  # fmt: skip
+    with database.session_scope() as session:
+        if spoken:
+            session.add(Conversation(sender_id="web:a", channel="web", language=spoken))
+            session.flush()
+        for _ in range(2):
+            notices.unlinked(session, binding, NOW)
+
+    with database.session_scope() as session:
+        (notice,) = told(session)
+    assert (notice.sender_id, notice.channel, notice.purpose) == ("web:a", "web", "unlinked:5")
+    assert word in notice.text
+    assert "@" not in notice.text
 
 
 def test_a_message_that_waits_is_mentioned_once_for_each_reason(database, notices, arrived):

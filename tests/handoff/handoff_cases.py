@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from handoff.crm.port import Customer, Order
 from handoff.identity import Requester
-from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterOut, Ticket
+from handoff.models import Binding, CrmAddress, CrmCustomer, CrmOrder, LetterOut, Ticket
 from handoff.tickets import Case, Line
 
 #: A Friday, 15:20 in Moscow.
@@ -31,9 +31,13 @@ class RecordedNotices:
 
     def __init__(self) -> None:
         self.announced: list[tuple[int, str]] = []
+        self.freed: list[str] = []
 
     def announce(self, session: Session, ticket: Ticket, kind: str, now: datetime) -> None:
         self.announced.append((ticket.number, kind))
+
+    def unlinked(self, session: Session, binding: Binding, now: datetime) -> None:
+        self.freed.append(binding.sender_id)
 
 
 def free_port() -> int:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoff.mail.addresses import (
+    link_token,
     message_id,
-    not_me_token,
-    read_not_me_token,
+    read_link_token,
     read_reply_address,
     reply_address,
     without_reply_addresses,
@@ -47,13 +47,14 @@ def test_an_address_that_we_did_not_sign_says_nothing(address: str) -> None:
     assert read_reply_address(KEY, address) is None
 
 
-def test_a_link_says_its_ticket_and_is_good_for_nothing_else() -> None:
-    """A reply address is no link and a link no reply address."""
-    token = not_me_token(KEY, 1042)
+def test_a_link_says_its_number_and_is_good_for_nothing_else() -> None:
+    """A reply address is no link, a link no reply address, and the link of a ticket ends no binding."""
+    token = link_token(KEY, "not-me", 1042)
 
-    assert read_not_me_token(KEY, token) == 1042
-    assert read_not_me_token(KEY, token.replace("1042", "1043")) is None
-    assert read_not_me_token(b"other", token) is None
+    assert read_link_token(KEY, "not-me", token) == 1042
+    assert read_link_token(KEY, "unlink", token) is None
+    assert read_link_token(KEY, "not-me", token.replace("1042", "1043")) is None
+    assert read_link_token(b"other", "not-me", token) is None
     assert read_reply_address(KEY, f"support+t{token[:-10]}@jeans.example") is None
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from handoff.crm.port import CrmUnavailable, Customer, Order, OrderBrief
 from handoff.crm.sql import SqlCrm
 from handoff.database import Database
-from handoff.identity import Requester, identify, keep_address, typed_address
+from handoff.identity import Requester, address_behind, identify, keep_address
 from handoff.models import Claim
 from handoff.tickets import Desk, dispute_ticket, open_ticket
 
@@ -197,9 +197,9 @@ def test_a_typed_address_is_known_by_its_reference_only_in_its_own_conversation(
     reference = keep_address(session, "telegram:7", "masha.k@example.com", NOW)
 
     assert reference.startswith("m…k@example.com#")
-    assert typed_address(session, "telegram:7", reference) == "masha.k@example.com"
-    assert typed_address(session, "telegram:8", reference) is None
-    assert typed_address(session, "telegram:7", "masha.k@example.com") is None
+    assert address_behind(session, "telegram:7", reference, NOW) == "masha.k@example.com"
+    assert address_behind(session, "telegram:8", reference, NOW) is None
+    assert address_behind(session, "telegram:7", "masha.k@example.com", NOW) is None
 
 
 def test_a_typed_address_is_gone_after_48_hours(session: Session) -> None:
@@ -208,4 +208,4 @@ def test_a_typed_address_is_gone_after_48_hours(session: Session) -> None:
 
     keep_address(session, "vk:1", "other@example.com", NOW + timedelta(hours=49))
 
-    assert typed_address(session, "telegram:7", reference) is None
+    assert address_behind(session, "telegram:7", reference, NOW) is None
