@@ -93,7 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path, query = urlsplit(self.path)[2:4]
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # the caller was killed while it spoke
+            self.close_connection = True
+            return
         params = dict(parse_qsl(query, keep_blank_values=True)) | _params(self.headers.get("Content-Type", ""), body)
         answer = self.server.answer(Request(path, params, self.connection))
         if answer is None:

@@ -86,7 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # the caller was killed while it spoke
+            self.close_connection = True
+            return
         form = "x-www-form-urlencoded" in self.headers.get("Content-Type", "")
         pairs = parse_qsl(url.query, True) + (parse_qsl(body.decode(), True) if form else [])
         repeated = frozenset(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)

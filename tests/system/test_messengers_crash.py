@@ -114,3 +114,32 @@ def _check(service: Running, people: list[Customer]) -> None:
         in_doubt = sum(message.ambiguous for message in person.received) + KILLS
         assert doubled <= in_doubt
         assert re.search(r"\d{4}", heard[-1])
+
+
+def test_what_was_written_while_the_service_was_down_is_answered(tmp_path: Path):
+    """Three hundred messages of sixty customers, each answered once and in order after the start."""
+    port = lasting_port()
+    with FakeTelegram() as telegram, FakeVk() as vk, own_engine(tmp_path, port) as engine:
+        settings = {"TELEGRAM_TOKEN": telegram.token, "TELEGRAM_API_BASE": telegram.api_base}
+        service = Running(tmp_path, "run", port=port, **settings, **vk.environment, **engine)
+        people: list[Customer] = []
+        for _ in range(CONVERSATIONS // 2):
+            people += [telegram.customer(), vk.customer()]
+        try:
+            service.start()
+            for person in people[:2]:
+                person.says("Здравствуйте")
+                person.wait_for(1, PATIENCE_S)
+            service.kill()
+            for _ in range(300 // CONVERSATIONS):
+                for person in people:
+                    person.says(random.Random(len(person.received)).choice(QUESTIONS))
+            service.start()
+            for person in people:
+                wanted = 300 // CONVERSATIONS + (person in people[:2])
+                wait_for(lambda: _answered(service, person, wanted), _sender(person), PATIENCE_S, 0.2)  # noqa: B023
+                taken = service.rows("SELECT id FROM inbox WHERE sender_id = ? ORDER BY id", _sender(person))
+                answers = "SELECT purpose FROM outbox WHERE sender_id = ? AND purpose LIKE 'answer:%' ORDER BY id"
+                assert service.rows(answers, _sender(person)) == [(f"answer:{item}",) for (item,) in taken]
+        finally:
+            service.clean_up()
