@@ -2,8 +2,9 @@
 
     make bench
 
-Starts the demo in an empty folder, talks to it as the page does, and reads the engine's memory from /proc. Comparisons
-with a stock Rasa, sustained load and long conversations are still to come; their figures are null, never guessed.
+Starts the demo in an empty folder, talks to it as the page does, and reads the engine's memory from /proc; then the
+messengers' way (`bench.messengers`). Comparisons with a stock Rasa, sustained load and long conversations are still to
+come; their figures are null, never guessed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import uuid
 from pathlib import Path
 
 import httpx
+
+from bench import messengers
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results.json"
@@ -88,6 +91,7 @@ def main() -> None:
         finally:
             os.killpg(service.pid, signal.SIGTERM)
             service.wait(timeout=15)
+    results |= messengers.measure()
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     sys.stdout.write(RESULTS.read_text())
 

@@ -14,7 +14,7 @@ from bot import outbox
 from bot.inbox import Incoming, clean_text, next_messages, plain_words, press_button, receive, words_for_engine
 from bot.models import Button, Conversation, InboxItem
 from handoff.database import Database
-from handoff.identity import typed_address
+from handoff.identity import address_behind
 
 NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=1)
@@ -150,9 +150,9 @@ def test_a_typed_address_reaches_rasa_masked_with_a_reference(session):
     assert "masha" not in words
     assert "Anna" not in words
     first, second = re.findall(r"\S…\S?@\w+\.\w+#\d+", words, flags=re.IGNORECASE)
-    assert typed_address(session, "web:a", first) == "masha.k@mail.example"
-    assert typed_address(session, "web:a", second) == "Anna@Mail.Example"
-    assert typed_address(session, "web:stranger", first) is None
+    assert address_behind(session, "web:a", first, NOW) == "masha.k@mail.example"
+    assert address_behind(session, "web:a", second, NOW) == "Anna@Mail.Example"
+    assert address_behind(session, "web:stranger", first, NOW) is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ..messengers.fake_telegram import FakeTelegram
 from ..messengers.fake_vk import FakeVk
 from ..messengers.telegram_customer import Customer as TelegramCustomer
 from ..messengers.vk_customer import Customer as VkCustomer
-from .running import Running, lasting_port, own_engine, wait_for
+from .running import END_S, Running, lasting_port, own_engine, wait_for
 
 pytestmark = [pytest.mark.crash, pytest.mark.engine]
 
@@ -117,7 +117,7 @@ def _check(service: Running, people: list[Customer]) -> None:
 
 
 def test_what_was_written_while_the_service_was_down_is_answered(tmp_path: Path):
-    """Three hundred messages of sixty customers, each answered once and in order after the start."""
+    """Three hundred messages of sixty customers, each answered once and in order after the start; then it ends in time."""
     port = lasting_port()
     with FakeTelegram() as telegram, FakeVk() as vk, own_engine(tmp_path, port) as engine:
         settings = {"TELEGRAM_TOKEN": telegram.token, "TELEGRAM_API_BASE": telegram.api_base}
@@ -141,5 +141,6 @@ def test_what_was_written_while_the_service_was_down_is_answered(tmp_path: Path)
                 taken = service.rows("SELECT id FROM inbox WHERE sender_id = ? ORDER BY id", _sender(person))
                 answers = "SELECT purpose FROM outbox WHERE sender_id = ? AND purpose LIKE 'answer:%' ORDER BY id"
                 assert service.rows(answers, _sender(person)) == [(f"answer:{item}",) for (item,) in taken]
+            assert service.end() < END_S
         finally:
             service.clean_up()
