@@ -36,7 +36,7 @@ Loop = tuple[str, Callable[[], Awaitable[None]]]
 
 
 class Messengers:
-    """What the settings switch on; the demo has the web chat instead.
+    """What the settings switch on, and the web chat, on which only the demo's page takes messages.
 
     `channels` are where messages leave. `received` is called after messages were kept. `profile` is what
     `read_profile` gives.
@@ -46,7 +46,8 @@ class Messengers:
         self, settings: Settings, database: Database, texts: NoticeTexts, profile: dict[str, Any], *, demo: bool
     ) -> None:
         self.received: Callable[[], None] = lambda: None
-        self.channels: dict[str, Channel] = {web.CHANNEL: WebChannel()} if demo else {}
+        self.channels: dict[str, Channel] = {web.CHANNEL: WebChannel()}
+        self._demo = demo
         self._settings = settings
         self._database = database
         self._profile = profile
@@ -77,12 +78,8 @@ class Messengers:
                 keep = partial(intake.keep_webhook, own.telegram_webhook_url, self._webhook_secret())
                 found.append(("telegram webhook", keep))
             else:
-                found.append(
-                    (
-                        "telegram poller",
-                        partial(_polling, intake, Lease(self._database, f"telegram:{intake.channel.bot_id}")),
-                    )
-                )
+                lease = Lease(self._database, f"telegram:{intake.channel.bot_id}")
+                found.append(("telegram poller", partial(_polling, intake, lease)))
             set_up = partial(set_profile, self._database, intake.channel, self._profile)
             found.append(("telegram profile", set_up))
         if self._vk is not None and not self._settings.vk_callback_secret:
@@ -103,7 +100,7 @@ class Messengers:
         """By channel, the seconds since the messenger last answered."""
         intakes = {telegram.CHANNEL: self._telegram, vk.CHANNEL: self._vk}
         found = {name: partial(_age, intake) for name, intake in intakes.items() if intake is not None}
-        return {web.CHANNEL: lambda: 0.0, **found} if web.CHANNEL in self.channels else {**found}
+        return {web.CHANNEL: lambda: 0.0, **found} if self._demo else {**found}
 
     async def close(self) -> None:
         """Close the connections."""

@@ -117,7 +117,7 @@ def _check(service: Running, people: list[Customer]) -> None:
 
 
 def test_what_was_written_while_the_service_was_down_is_answered(tmp_path: Path):
-    """Three hundred messages of sixty customers, each answered once and in order after the start; then it ends in time."""
+    """Three hundred messages of sixty customers, each answered once and in order; then the service ends in time."""
     port = lasting_port()
     with FakeTelegram() as telegram, FakeVk() as vk, own_engine(tmp_path, port) as engine:
         settings = {"TELEGRAM_TOKEN": telegram.token, "TELEGRAM_API_BASE": telegram.api_base}
