@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import logging
 import os
@@ -22,8 +23,9 @@ from typing import Any
 
 logging.disable(logging.ERROR)
 
+from jsonschema import ValidationError  # noqa: E402
 from rasa.__main__ import create_argument_parser  # noqa: E402
-from rasa.core.actions.action import create_bot_utterance  # noqa: E402
+from rasa.core.actions.action import RemoteAction, create_bot_utterance  # noqa: E402
 from rasa.core.agent import Agent  # noqa: E402
 from rasa.core.channels.rest import RestInput  # noqa: E402
 from rasa.core.nlg import NaturalLanguageGenerator  # noqa: E402
@@ -37,6 +39,7 @@ from rasa.shared.nlu.training_data.training_data import TrainingData  # noqa: E4
 from rasa.utils.log_utils import configure_structlog  # noqa: E402
 from ruamel.yaml import YAML  # noqa: E402
 
+from bot.engine.action_schema import compile_once  # noqa: E402
 from bot.engine.answers import Answers, language_of  # noqa: E402
 from bot.engine.classifier import TopicClassifier, identifiers_in, is_bare  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
@@ -710,6 +713,26 @@ def check_rasas_rest_channel_answers_an_empty_list_when_a_turn_breaks() -> None:
     answer = asyncio.run(routes["/webhook"](request))
 
     assert (answer.status, answer.body) == (200, b"[]"), (answer.status, answer.body)
+
+
+def check_answers_of_actions_are_checked_as_rasa_would() -> None:
+    """With a schema compiled once; and Rasa still does what that replaces."""
+    rasas = RemoteAction._validate_action_result
+    assert "validate(result, self.action_response_format_spec())" in inspect.getsource(rasas)
+    action = RemoteAction("action_x", None)
+    good = {"events": [{"event": "slot", "name": "language", "value": "ru"}], "responses": [{"text": "x"}]}
+    try:
+        compile_once()
+        assert action._validate_action_result(good)
+        for wrong in ({"events": "none"}, {"events": [{"event": "slot"}]}, {"responses": ["x"]}):
+            for check in (rasas, RemoteAction._validate_action_result):
+                try:
+                    check(action, wrong)
+                except ValidationError:
+                    continue
+                raise AssertionError(f"{wrong} was taken")
+    finally:
+        RemoteAction._validate_action_result = rasas
 
 
 def check_rasa_takes_a_token_that_begins_with_a_hyphen() -> None:

@@ -38,6 +38,9 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     from rasa.__main__ import main as rasa
 
+    from bot.engine.action_schema import compile_once
+
+    compile_once()
     rasa()
 
 
