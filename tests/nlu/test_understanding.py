@@ -16,19 +16,18 @@ pytestmark = pytest.mark.engine
 
 PAIRS = Path(__file__).parent / "minimal_pairs.tsv"
 
-#: Two points (or one message, where that is more) under the recall when the model was last changed on purpose, 2026-11:
-#: faq 83.6, case 95.0, smalltalk 90.0, reassure 94.2, oos 95.6, complaint 96.4, human 88.9 %; topics 83.3 %.
-#: (Before that faq 87.0, reassure 84.6, smalltalk 83.3 %: more lines on doubts, and more weight on cases.)
+#: Two points (or one message, where that is more) under the recall when the held-out set grew to 3,097 lines, 2026-11:
+#: faq 83.5, case 94.9, smalltalk 87.2, reassure 91.5, oos 91.9, complaint 89.4, human 93.1 %; topics 83.6 %.
 FLOORS = {
     "faq": 0.815,
-    "case": 0.93,
-    "smalltalk": 0.88,
-    "reassure": 0.92,
-    "oos": 0.93,
-    "complaint": 0.92,
-    "human": 0.85,
+    "case": 0.929,
+    "smalltalk": 0.852,
+    "reassure": 0.895,
+    "oos": 0.899,
+    "complaint": 0.874,
+    "human": 0.91,
 }
-TOPIC_FLOOR = 0.81
+TOPIC_FLOOR = 0.816
 
 #: Of 60 pairs of messages that share their words and differ in one cue.
 LEAST_PAIRS = 52
