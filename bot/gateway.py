@@ -104,13 +104,13 @@ class Gateway:
         was_away = False
         while not await self._rasa.ready():
             if not was_away:
-                log.warning("the engine is away, messages wait")
+                log.info("the engine is not ready, messages wait")
             was_away = True
             await self._database.run(self._tell_the_waiting, datetime.now(UTC))
             self._answered()
             await asyncio.sleep(AWAY_POLL_S)
         if was_away:
-            log.info("the engine is there")
+            log.info("the engine is ready")
             await self._database.run(retry_all, datetime.now(UTC))
         self._engine_there = True
 
