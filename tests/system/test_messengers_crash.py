@@ -24,7 +24,7 @@ CONVERSATIONS = 60
 KILLS = 10
 
 #: How long a service lives between two kills, and how long one answer or the rest of a conversation may take.
-LIFE_S, PATIENCE_S = (0.5, 4.0), 300.0
+LIFE_S, PATIENCE_S = (0.5, 3.0), 300.0
 
 #: One question of each kind; a customer asks them one after the other, each when the one before is answered, and then
 #: hands a case over without a number.

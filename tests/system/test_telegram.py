@@ -14,7 +14,7 @@ from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE
 from ..messengers.fake_telegram import FakeTelegram
 from ..messengers.telegram_customer import Customer
 from .chat import png
-from .running import Running, lasting_port, wait_for
+from .running import Running, lasting_port, own_engine, wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -180,7 +180,7 @@ def test_health_says_when_telegram_last_answered(shop: Shop):
     ("kind", "options"),
     [
         ("hang", {"seconds": 30}),
-        ("slow", {"seconds": 8}),
+        ("slow", {"seconds": 3}),
         ("429", {"retry_after": 30}),
         ("garbage", {}),
         ("drop_before", {}),
@@ -215,7 +215,12 @@ def test_webhook_and_a_telegram_that_comes_late(tmp_path: Path):
     telegram = FakeTelegram()
     port = lasting_port()
     url = f"http://127.0.0.1:{port}/from-telegram"
-    service = Running(tmp_path, "run", port=port, **settings_of(telegram), TELEGRAM_WEBHOOK_URL=url)
+    with own_engine(tmp_path, port) as engine:
+        settings = settings_of(telegram) | engine | {"TELEGRAM_WEBHOOK_URL": url}
+        _webhook(telegram, Running(tmp_path, "run", port=port, **settings))
+
+
+def _webhook(telegram: FakeTelegram, service: Running) -> None:
     try:
         service.start()
         forged = {"update_id": 1, "message": {"message_id": 1, "text": "hi"}}

@@ -13,7 +13,7 @@ from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE
 from ..messengers.fake_vk import FakeVk
 from ..messengers.vk_customer import Customer
 from .chat import png
-from .running import Running, lasting_port, wait_for
+from .running import Running, lasting_port, own_engine, wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -105,7 +105,7 @@ def test_an_operator_who_answers_by_hand_is_not_talked_over(shop: Shop):
     ("kind", "options"),
     [
         ("hang", {"seconds": 30}),
-        ("slow", {"seconds": 8}),
+        ("slow", {"seconds": 3}),
         ("error", {"code": 9}),
         ("error", {"code": 6}),
         ("garbage_after", {}),
@@ -155,13 +155,17 @@ def test_callback_and_a_vk_that_comes_late(tmp_path: Path):
     """The service starts while VK is away, confirms its address, and lets nobody else in."""
     vk, port = FakeVk(), lasting_port()
     settings = vk.environment | {"VK_CALLBACK_SECRET": "a-secret", "VK_CONFIRMATION": "c0nf1rm"}
-    service = Running(tmp_path, "run", port=port, **settings)
+    with own_engine(tmp_path, port) as engine:
+        _callback(vk, Running(tmp_path, "run", port=port, **settings, **engine))
+
+
+def _callback(vk: FakeVk, service: Running) -> None:
     try:
         service.start()
         forged = {"type": "message_new", "group_id": vk.group_id, "secret": "guessed", "object": {}}
         assert service.http.post("/vk/callback", json=forged).status_code == 403
         with vk:
-            vk.callback_to(f"http://127.0.0.1:{port}/vk/callback", "a-secret", "c0nf1rm")
+            vk.callback_to(f"{service.url}/vk/callback", "a-secret", "c0nf1rm")
             anna = vk.customer(first_name="Anna")
             anna.says("How do I measure myself?")
             assert "measur" in anna.wait_for(1)[0].text.lower()
