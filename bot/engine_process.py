@@ -19,7 +19,7 @@ MODEL = ROOT / "models" / "support.tar.gz"
 
 #: How long a child may take to end by itself; the whole service has ten seconds.
 STOP_TIMEOUT_S = 4.0
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 10.0
 #: A child that lived this long had started well; its end is not part of a row of failures.
 LONG_LIFE_S = 60.0
 #: A child that lives and says for this long that it is not ready is ended: Rasa goes on without a model when loading
