@@ -95,7 +95,7 @@ def quarantine_large(session: Session, head: bytes, size: int, recipients: list[
 
 def _take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now: datetime) -> LetterIn:
     read = read_letter(raw)
-    key = dedupe_key(read.message, raw)
+    key = dedupe_key(read.message)
     known = session.scalar(select(LetterIn).where(LetterIn.dedupe_key == key))
     if known is not None:
         return _keep_duplicate(session, known, raw, recipients, read, now)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import HeaderParseError
@@ -98,15 +97,19 @@ def own_id(message: Message) -> str | None:
     return one_line(storable(str(message.get("Message-ID", ""))), 400) or None
 
 
-def dedupe_key(message: Message, raw: bytes) -> str:
+def dedupe_key(message: Message) -> str:
     """The same for every copy of a letter, however often and by whichever way it comes.
 
-    Servers add headers on the way, so it is made of the Message-ID and the body; without a Message-ID, of sender,
-    date and body.
+    Made of the Message-ID (without one, of sender and date) and of what the parts hold. Servers on the way add headers
+    and encode parts anew, and a program that sends again may draw new boundaries: none of that makes another letter.
     """
-    body = re.split(rb"\r?\n\r?\n", raw, maxsplit=1)[-1].replace(b"\r\n", b"\n").strip()
-    name = own_id(message) or f"{header(message, 'From')}|{header(message, 'Date')}"
-    return hashlib.sha256(name.encode() + b"\0" + hashlib.sha256(body).digest()).hexdigest()
+    digest = hashlib.sha256((own_id(message) or f"{header(message, 'From')}|{header(message, 'Date')}").encode())
+    for part in message.walk():
+        if not part.is_multipart():
+            content = part.get_payload(decode=True)
+            held = content.replace(b"\r\n", b"\n").strip() if isinstance(content, bytes) else b""
+            digest.update(b"\0" + hashlib.sha256(held).digest())
+    return digest.hexdigest()
 
 
 def storable(text: str) -> str:

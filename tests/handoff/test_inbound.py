@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from email import policy
 from email.message import EmailMessage
 
 import pytest
@@ -163,6 +164,28 @@ def test_the_same_letter_twice_is_one_letter(session: Session, opened: Ticket, r
 
     assert (again.outcome, other.outcome) == ("duplicate", "threaded")
     assert len(letters(session, "customer")) == 3
+
+
+def test_a_letter_that_was_packed_anew_on_its_way_is_still_the_same(
+    session: Session, desk: Desk, opened: Ticket, reply_to
+) -> None:
+    """A gateway that scans attachments, or a program that sends again, draws new boundaries and encodes parts anew."""
+
+    def packed(boundary: str, encoding: str) -> bytes:
+        letter = EmailMessage(policy=policy.SMTP)
+        letter["From"], letter["To"] = desk.agents_address, reply_to("agents")
+        letter["Message-ID"] = "<packed@jeans.example>"
+        letter.set_content("Готово\n", cte=encoding)
+        letter.add_alternative("<p>Готово</p>\n", subtype="html", cte=encoding)
+        letter.add_attachment(b"%PDF-1.7", maintype="application", subtype="pdf", filename="a.pdf")
+        letter.set_boundary(boundary)
+        return letter.as_bytes()
+
+    first = take_in(session, packed("one", "base64"), [], desk, LATER)
+    again = take_in(session, packed("two", "quoted-printable"), [], desk, LATER)
+
+    assert (first.outcome, again.outcome) == ("threaded", "duplicate")
+    assert len(letters(session, "customer")) == 2
 
 
 @pytest.mark.parametrize(
