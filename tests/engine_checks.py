@@ -1,20 +1,14 @@
-"""Checks of bot/engine, run on the engine's own Python; prints what each found as one JSON object.
-
-Not a test module: rasa-env has no pytest. tests/test_engine.py runs this file and asserts every check by its name.
-A check is a function that begins with `check_`, says its rule in the docstring and raises `AssertionError`.
-"""
+"""Checks of how messages are read and answers made. Run by tests.engine_run on the engine's own Python."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import inspect
-import json
 import logging
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -36,7 +30,6 @@ from rasa.shared.core.events import BotUttered, SlotSet, UserUttered  # noqa: E4
 from rasa.shared.core.trackers import DialogueStateTracker  # noqa: E402
 from rasa.shared.nlu.training_data.message import Message  # noqa: E402
 from rasa.shared.nlu.training_data.training_data import TrainingData  # noqa: E402
-from rasa.utils.log_utils import configure_structlog  # noqa: E402
 from ruamel.yaml import YAML  # noqa: E402
 
 from bot.engine.action_schema import compile_once  # noqa: E402
@@ -748,22 +741,3 @@ def check_rasa_keeps_the_variant_with_what_was_said() -> None:
 
     assert isinstance(said, BotUttered)
     assert (said.metadata["utter_action"], said.metadata["variant"]) == ("utter_a", 3)
-
-
-def main() -> None:
-    """Run every check; a check that broke has its traceback, one that held has null."""
-    # Rasa's structured log goes to standard output, which is for the results.
-    configure_structlog(logging.CRITICAL)
-    results: dict[str, str | None] = {}
-    for name, check in list(globals().items()):
-        if name.startswith("check_"):
-            try:
-                check()
-                results[name] = None
-            except Exception:  # noqa: BLE001 - one broken check must not hide the others
-                results[name] = traceback.format_exc()
-    sys.stdout.write("\n" + json.dumps(results) + "\n")
-
-
-if __name__ == "__main__":
-    main()

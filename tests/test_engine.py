@@ -1,4 +1,4 @@
-"""The engine's own code, checked where it runs: tests/engine_checks.py on Rasa's Python, one test for each check."""
+"""The engine's own code, checked where it runs: tests/engine_run.py on Rasa's Python, one test for each check."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from bot.engine_process import PYTHON, ROOT
 
 pytestmark = pytest.mark.engine
 
-CHECKS = Path(__file__).with_name("engine_checks.py")
+CHECKS = ("engine_checks.py", "engine_turn_checks.py")
 NAMES = [
     node.name
-    for node in ast.parse(CHECKS.read_text(encoding="utf-8")).body
+    for file in CHECKS
+    for node in ast.parse(Path(__file__).with_name(file).read_text(encoding="utf-8")).body
     if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
 ]
 QUIET = {"PYTHONPATH": ".", "PYTHONWARNINGS": "ignore", "RASA_TELEMETRY_ENABLED": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -28,7 +29,7 @@ def results() -> dict[str, str | None]:
     """What each check found: null or its traceback."""
     environment = os.environ | QUIET | {"SQLALCHEMY_SILENCE_UBER_WARNING": "1"}
     ran = subprocess.run(
-        [str(PYTHON), "-m", "tests.engine_checks"],
+        [str(PYTHON), "-m", "tests.engine_run"],
         cwd=ROOT,
         env=environment,
         text=True,

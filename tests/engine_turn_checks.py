@@ -1,0 +1,336 @@
+"""Checks of what makes a turn quick: plan, trackers, copies. Run by tests.engine_run on the engine's own Python."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from rasa.core.agent import Agent
+from rasa.core.channels.channel import CollectingOutputChannel, UserMessage
+from rasa.core.processor import MessageProcessor
+from rasa.core.tracker_store import FailSafeTrackerStore, SQLTrackerStore
+from rasa.engine.runner.dask import DaskGraphRunner
+from rasa.shared.core.domain import Domain
+from rasa.shared.core.events import (
+    ActionExecuted,
+    ActiveLoop,
+    BotUttered,
+    LoopInterrupted,
+    Restarted,
+    SessionStarted,
+    SlotSet,
+    UserUttered,
+)  # fmt: skip
+from rasa.shared.core.trackers import DialogueStateTracker
+
+from bot.engine import recent_states, trackers
+from bot.engine.answers import Answers
+from bot.engine.plan import plan_once
+from bot.engine.tracker_copy import copy_state
+from bot.engine.trackers import LiveTrackers, fail_loudly
+from tests.engine_checks import MODEL, domain
+
+SENDER = "web:turns"
+
+TURNS = (
+    "привет",
+    "как снять мерки?",
+    "a сколько стоит доставка",
+    "how do I wash them?",
+    "как снять мерки?",
+    "qwrt zxpl",
+)
+
+
+@contextlib.contextmanager
+def quickened() -> Iterator[None]:
+    """Our plan and our copies in Rasa's place, and Rasa's own again afterwards."""
+    run, copy = DaskGraphRunner.run, DialogueStateTracker.copy
+    plan_once()
+    copy_state()
+    try:
+        yield
+    finally:
+        DaskGraphRunner.run, DialogueStateTracker.copy = run, copy
+
+
+@contextlib.contextmanager
+def store() -> Iterator[LiveTrackers]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield opened(Path(folder) / "trackers.db")
+
+
+def opened(path: Path) -> LiveTrackers:
+    """A store on a file, as another process or the next start has it."""
+    return LiveTrackers(domain(), db=str(path))
+
+
+def again(live: LiveTrackers) -> LiveTrackers:
+    return opened(Path(str(live.engine.url.database)))
+
+
+def read(live: LiveTrackers, sender_id: str = SENDER) -> DialogueStateTracker | None:
+    return asyncio.run(live.retrieve(sender_id))
+
+
+def spoken(live: LiveTrackers, *texts: str) -> DialogueStateTracker:
+    """A conversation with these messages, each turn saved as Rasa does."""
+    for text in texts:
+        tracker = asyncio.run(live.get_or_create_tracker(SENDER, append_action_listen=False))
+        if not tracker.events:
+            tracker.update_with_events([ActionExecuted("action_session_start"), SessionStarted()], domain())
+        tracker.update_with_events(
+            [ActionExecuted("action_listen"), UserUttered(text), BotUttered(f"{text}!")], domain()
+        )
+        asyncio.run(live.save(tracker))
+    return tracker
+
+
+def texts(tracker: DialogueStateTracker | None) -> list[str]:
+    return [e.text for e in tracker.events if isinstance(e, UserUttered)] if tracker else []
+
+
+def rows(live: LiveTrackers) -> int:
+    with live.engine.connect() as connection:
+        return int(connection.execute(sa.text("SELECT count(*) FROM events")).scalar())
+
+
+def conversation(store: Any) -> tuple[list[Any], list[dict[str, Any]]]:
+    """What is said in some turns of a real conversation, and the events that are kept of it."""
+    speaking = Agent.load(str(MODEL), generator=Answers(None, Domain.empty()), tracker_store=store)
+    said = []
+    for number, text in enumerate(TURNS):
+        channel = CollectingOutputChannel()
+        message = UserMessage(text, channel, SENDER, input_channel="web", metadata={"key": str(number)})
+        asyncio.run(speaking.handle_message(message))
+        said.append(channel.messages)
+    events = [event.as_dict() for event in asyncio.run(speaking.tracker_store.retrieve(SENDER)).events]
+    for event in events:
+        event.pop("timestamp")
+        for holder in (event, event.get("parse_data", {})):
+            holder.pop("message_id", None)
+    return said, events
+
+
+def check_a_quick_turn_says_and_keeps_what_rasas_own_does() -> None:
+    """A whole conversation with Rasa's plan, copies and store, and with ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        rasas = conversation(SQLTrackerStore(domain(), db=f"{folder}/rasas.db"))
+        with quickened():
+            ours = conversation(LiveTrackers(domain(), db=f"{folder}/ours.db"))
+
+    assert all(rasas[0]), rasas[0]
+    assert ours[0] == rasas[0]
+    # What is read back begins with the session; a living tracker also has the action that began it.
+    assert ours[1][-len(rasas[1]) :] == rasas[1]
+
+
+def check_rasa_still_runs_its_graph_by_dask() -> None:
+    """What `plan_once` replaces."""
+    assert "dask.get(run_graph, run_targets)" in inspect.getsource(DaskGraphRunner.run)
+
+
+def check_rasa_still_lets_each_action_run_on_a_copy() -> None:
+    """What `copy_state` makes quick."""
+    assert "tracker.copy()" in inspect.getsource(MessageProcessor._run_action)
+    assert "travel_back_in_time" in inspect.getsource(DialogueStateTracker.copy)
+
+
+def check_a_copy_is_the_tracker_played_again() -> None:
+    """In a form, after an interruption, after a restart; and what happens to it does not happen to the tracker."""
+    before = [UserUttered("a"), SlotSet("address", "x"), Restarted(), ActionExecuted("action_listen"), UserUttered("b")]
+    form = [
+        ActiveLoop("case_form"),
+        SlotSet("order_number", "1"),
+        LoopInterrupted(True),
+        ActionExecuted("action_listen"),
+    ]
+    for events in ([], before, [*before, *form], [*form, ActiveLoop(None)]):
+        tracker = DialogueStateTracker.from_events(SENDER, events, domain().slots)
+        with quickened():
+            copied = tracker.copy()
+        played = tracker.travel_back_in_time(float("inf"))
+        for name in ("events", "active_loop", "latest_action", "latest_message", "followup_action", "sender_id"):
+            assert getattr(copied, name) == getattr(played, name), (name, events)
+        assert copied.current_slot_values() == played.current_slot_values(), events
+
+        was = tracker.current_slot_values(), tracker.active_loop, len(tracker.events)
+        copied.update_with_events([SlotSet("order_number", "2"), ActiveLoop("other"), LoopInterrupted(False)], domain())
+        assert (tracker.current_slot_values(), tracker.active_loop, len(tracker.events)) == was, events
+
+
+def check_rules_see_the_latest_states_as_rasa_shows_them() -> None:
+    """At every moment of a conversation with a form that is older than what is looked back on."""
+    listens, begins = ActionExecuted("action_listen"), [ActionExecuted("case_form"), ActiveLoop("case_form")]
+    digression = [
+        listens,
+        UserUttered("?", {"name": "faq"}),
+        ActionExecuted("utter_faq/care"),
+        ActionExecuted("case_form"),
+    ]
+    ends = [ActionExecuted("case_form"), ActiveLoop(None), ActionExecuted("action_open_ticket")]
+    events = [*digression[:3] * 3, *begins, *digression * (recent_states.TURNS + 2), *ends, *digression[:3] * 7]
+    rasas, whole = DialogueStateTracker.past_states, domain()
+    for end in range(1, len(events) + 1):
+        tracker = DialogueStateTracker.from_events(SENDER, events[:end], whole.slots)
+        shown = rasas(tracker, whole)
+        recent_states.look_back_only_so_far()
+        try:
+            ours = tracker.past_states(whole)
+        finally:
+            DialogueStateTracker.past_states = rasas
+        assert ours[-8:] == shown[-8:], end
+
+
+def check_a_long_conversation_is_shortened_to_what_it_led_to() -> None:
+    """The table keeps every event; in memory, and played again after a restart, slots and form are as they were."""
+    with store() as live:
+        tracker = spoken(live, "one")
+        tracker.update_with_events(
+            [SlotSet("language", "en"), ActiveLoop("case_form"), SlotSet("order_number", "1")], domain()
+        )
+        asyncio.run(live.save(tracker))
+        for number in range(120):
+            tracker = spoken(live, str(number))
+            assert len(tracker.events) <= trackers.MOST_EVENTS
+        tracker.update_with_events([Restarted(), *list(tracker.events)[:-3]], domain())
+        for kept in (tracker, read(again(live))):
+            assert kept is not None
+            assert kept.current_slot_values() == {**kept.current_slot_values(), "language": "en", "order_number": "1"}
+            assert kept.active_loop_name == "case_form"
+        with live.engine.connect() as connection:
+            said = connection.execute(sa.text("SELECT count(*) FROM events WHERE type_name = 'user'")).scalar()
+        assert said == 121
+
+
+def check_a_living_conversation_is_not_read_again() -> None:
+    with store() as live:
+        tracker = spoken(live, "one", "two")
+
+        assert read(live) is tracker
+        assert read(live, "web:stranger") is None
+
+
+def check_the_next_start_reads_what_was_said() -> None:
+    """Each event is stored once, and in order."""
+    with store() as live:
+        tracker = spoken(live, "one", "two", "three")
+
+        assert rows(live) == len(tracker.events)
+        assert texts(read(again(live))) == ["one", "two", "three"]
+        assert texts(spoken(again(live), "four")) == ["one", "two", "three", "four"]
+
+
+def check_what_another_process_wrote_or_erased_counts() -> None:
+    with store() as live:
+        spoken(live, "one")
+        spoken(again(live), "two")
+
+        assert texts(read(live)) == ["one", "two"]
+        spoken(live, "three")
+        assert texts(read(again(live))) == ["one", "two", "three"]
+
+        with live.engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM events"))
+        assert read(live) is None
+
+
+def check_a_turn_that_broke_leaves_nothing_behind() -> None:
+    """Rasa answers nothing then, and the message is played again."""
+    with store() as live:
+        spoken(live, "one").update(UserUttered("broken"))
+
+        assert texts(read(live)) == ["one"]
+        assert texts(spoken(live, "two")) == ["one", "two"]
+        assert texts(read(again(live))) == ["one", "two"]
+
+
+def check_somebody_who_looks_during_a_turn_changes_nothing() -> None:
+    with store() as live:
+        tracker = spoken(live, "one")
+        tracker.update(UserUttered("two"))
+        read(live)
+        asyncio.run(live.save(tracker))
+
+        assert texts(read(live)) == ["one", "two"]
+        assert texts(read(again(live))) == ["one", "two"]
+
+
+def check_a_new_session_is_read_without_the_old_one() -> None:
+    """As Rasa does; the old events stay in the table."""
+    with store() as live:
+        tracker = spoken(live, "one")
+        tracker.update_with_events([SessionStarted(), UserUttered("two")], domain())
+        asyncio.run(live.save(tracker))
+
+        assert texts(read(live)) == texts(read(again(live))) == ["two"]
+        assert rows(live) == len(tracker.events)
+
+
+def check_who_is_silent_longest_leaves_the_memory_first() -> None:
+    with store() as live:
+        kept, trackers.MOST_LIVE = trackers.MOST_LIVE, 2
+        try:
+            for sender_id in ("web:a", "web:b", "web:a", "web:c"):
+                tracker = asyncio.run(live.get_or_create_tracker(sender_id))
+                tracker.update(UserUttered("x"))
+                asyncio.run(live.save(tracker))
+        finally:
+            trackers.MOST_LIVE = kept
+
+        assert list(live._live) == ["web:a", "web:c"]
+        assert texts(read(live, "web:b")) == ["x"]
+
+
+def check_a_turn_whose_caller_hung_up_harms_nobody() -> None:
+    """Rasa's server cancels it, at whatever moment; the service asks later what became of it."""
+
+    async def hung_up(live: LiveTrackers) -> None:
+        tracker = await live.retrieve(SENDER)
+        assert tracker is not None
+        tracker.update(UserUttered("lost"))
+        saving = asyncio.create_task(live.save(tracker))
+        await asyncio.sleep(0)
+        saving.cancel()
+        await asyncio.gather(saving, return_exceptions=True)
+        await live.retrieve(SENDER)
+
+    with store() as live:
+        spoken(live, "one")
+        for _ in range(5):
+            asyncio.run(hung_up(live))
+        spoken(live, "two")
+
+        assert texts(read(live)) == texts(read(again(live)))
+        assert texts(read(live))[0] == "one"
+        assert texts(read(live))[-1] == "two"
+
+
+def check_a_turn_that_cannot_be_stored_fails() -> None:
+    """Rasa itself would answer, and forget at the next start what was said."""
+    rasas = FailSafeTrackerStore.on_tracker_store_error, FailSafeTrackerStore.on_tracker_store_retrieve_error
+    with store() as live:
+        safe = FailSafeTrackerStore(live)
+        spoken(live, "one")
+        with live.engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE events"))
+        fail_loudly()
+        try:
+            for call in (safe.retrieve(SENDER), safe.save(tracker_of("two"))):
+                try:
+                    asyncio.run(call)
+                except sa.exc.OperationalError:
+                    continue
+                raise AssertionError("nobody heard of it")
+        finally:
+            FailSafeTrackerStore.on_tracker_store_error, FailSafeTrackerStore.on_tracker_store_retrieve_error = rasas
+
+
+def tracker_of(text: str) -> DialogueStateTracker:
+    return DialogueStateTracker.from_events(SENDER, [UserUttered(text)], domain().slots)
