@@ -44,7 +44,7 @@ def health_router(
 
     async def queues() -> dict[str, Any] | None:
         try:
-            return await database.run(queue_states, datetime.now(UTC))
+            return await database.read(queue_states, datetime.now(UTC))
         except SQLAlchemyError:
             return None
 

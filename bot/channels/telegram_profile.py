@@ -46,7 +46,7 @@ async def set_profile(database: Database, channel: TelegramChannel, profile: dic
     """Tell Telegram, unless it was told the same before; goes on trying while Telegram is away."""
     state = f"telegram:{channel.bot_id}:profile"
     digest = hashlib.sha256(json.dumps(profile, sort_keys=True).encode()).hexdigest()
-    if await database.run(_known, state) == digest:
+    if await database.read(_known, state) == digest:
         return
     while True:
         try:

@@ -120,7 +120,7 @@ def web_router(database: Database, data_dir: Path, texts: NoticeTexts, received:
 
     @router.get("/photos/{name}")
     async def show_photo(name: str) -> FileResponse:
-        file = await database.run(lambda s: s.scalar(select(StoredFile).where(StoredFile.name == name)))
+        file = await database.read(lambda s: s.scalar(select(StoredFile).where(StoredFile.name == name)))
         if file is None:
             raise HTTPException(404)
         headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
@@ -128,7 +128,7 @@ def web_router(database: Database, data_dir: Path, texts: NoticeTexts, received:
 
     @router.get("/messages")
     async def conversation(visitor: Annotated[str, Query(pattern=r"^[A-Za-z0-9_-]{22,64}$")]) -> dict[str, Any]:
-        return await database.run(_shown, _sender_id(visitor))
+        return await database.read(_shown, _sender_id(visitor))
 
     return router
 

@@ -57,6 +57,15 @@ def postgresql() -> Iterator[Database]:
         shutil.rmtree(folder)
 
 
+@pytest.fixture
+def migrated(migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database]:
+    """An empty migrated SQLite database, for what only SQLite does."""
+    shutil.copy(migrated_sqlite, tmp_path / "shop.db")
+    database = Database(f"sqlite:///{tmp_path / 'shop.db'}")
+    yield database
+    database.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty migrated database: every test that uses it runs on both engines."""
