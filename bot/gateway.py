@@ -14,7 +14,15 @@ from sqlalchemy.orm import Session
 
 from bot import outbox
 from bot.channel import Channel, FileGone
-from bot.inbox import album_of, next_messages, retry_all, waiting_since, words_for_engine
+from bot.inbox import (
+    album_of,
+    keep_addresses,
+    next_messages,
+    retry_all,
+    typed_addresses,
+    waiting_since,
+    words_for_engine,
+)
 from bot.metrics import ANSWER_SECONDS, TURNS
 from bot.models import Conversation, InboxItem, KnowledgeGap, RemoteFile
 from bot.notices import ConversationNotices
@@ -28,6 +36,8 @@ log = logging.getLogger(__name__)
 PARALLEL = 16
 #: How often the table is looked at when nothing wakes the gateway.
 POLL_S = 0.2
+#: While many are being answered those who become free are counted together: one look at the table instead of several.
+GATHER_S = 0.01
 #: How often Rasa is asked whether it is back.
 AWAY_POLL_S = 0.5
 #: After this long without an answer the customer is told that it takes longer. A word within a minute is the promise;
@@ -90,7 +100,7 @@ class Gateway:
                     await self._engine_back()
                 self._wake.clear()
                 free = PARALLEL - len(self._busy)
-                due = await self._database.run(next_messages, frozenset(self._busy), datetime.now(UTC), free)
+                due = await self._database.read(next_messages, frozenset(self._busy), datetime.now(UTC), free)
                 for item in due:
                     self._busy.add(item.sender_id)
                     tasks.create_task(self._answer(item))
@@ -98,6 +108,8 @@ class Gateway:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
+                if len(self._busy) > PARALLEL // 2:
+                    await asyncio.sleep(GATHER_S)
 
     async def _engine_back(self) -> None:
         """Wait for Rasa; customers are told that it takes longer, and once it is there all waits are over."""
@@ -122,7 +134,7 @@ class Gateway:
     async def _answer(self, item: InboxItem) -> None:
         try:
             async with self._typing(item):
-                album = await self._database.run(album_of, item) if item.album else [item]
+                album = await self._database.read(album_of, item) if item.album else [item]
                 if await self._fetched(album):
                     answer = await self._turn(item)
                     await self._database.run(_finish, item, album, answer, datetime.now(UTC))
@@ -209,7 +221,10 @@ class Gateway:
                 row.state, row.done_at = "answered", now
 
     async def _turn(self, item: InboxItem) -> Answer:
-        words = await self._database.run(words_for_engine, item, datetime.now(UTC))
+        references = {}
+        if typed_addresses(item):
+            references = await self._database.run(keep_addresses, item, datetime.now(UTC))
+        words = words_for_engine(item, references)
         if item.attempts or item.received_at < self._started_at:
             await self._rasa.undo_turn(item.sender_id, item.key)
         metadata = {"key": item.key, "language": item.language, "display_name": item.display_name}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -137,12 +137,16 @@ def press_button(session: Session, sender_id: str, key: str, now: datetime) -> B
 
 
 def next_messages(session: Session, busy: Collection[str], now: datetime, limit: int) -> Sequence[InboxItem]:
-    """The oldest waiting message of each conversation that is not busy, if its time has come."""
+    """The oldest waiting message of each conversation that is not busy, if its time has come.
+
+    The channels take turns: a crowd on one of them does not keep the other waiting.
+    """
     oldest = select(func.min(InboxItem.id)).where(InboxItem.state == "waiting").group_by(InboxItem.sender_id)
     if busy:
         oldest = oldest.where(InboxItem.sender_id.not_in(busy))
     due = select(InboxItem).where(InboxItem.id.in_(oldest), InboxItem.not_before <= now)
-    return session.scalars(due.order_by(InboxItem.id).limit(limit)).all()
+    turn = func.row_number().over(partition_by=InboxItem.channel, order_by=InboxItem.id)
+    return session.scalars(due.order_by(turn, InboxItem.id).limit(limit)).all()
 
 
 def waiting_since(session: Session, moment: datetime, known: Collection[int]) -> Sequence[InboxItem]:
@@ -168,13 +172,23 @@ def album_of(session: Session, item: InboxItem) -> Sequence[InboxItem]:
     return session.scalars(album.order_by(InboxItem.id)).all()
 
 
-def words_for_engine(session: Session, item: InboxItem, now: datetime) -> str:
-    """What Rasa is sent for a message: a typed address masked and kept aside, a typed command made plain text."""
+def typed_addresses(item: InboxItem) -> list[str]:
+    """The addresses in a message's text."""
+    return ADDRESS.findall(item.text) if item.kind == "text" else []
+
+
+def keep_addresses(session: Session, item: InboxItem, now: datetime) -> dict[str, str]:
+    """Keep a message's addresses aside; what may be said instead of each."""
+    return {address: keep_address(session, item.sender_id, address, now) for address in typed_addresses(item)}
+
+
+def words_for_engine(item: InboxItem, references: Mapping[str, str]) -> str:
+    """What Rasa is sent for a message: typed addresses as their `references`, a typed command made plain text."""
     if item.kind in WORDLESS:
         return WORDLESS[item.kind]
     if item.kind == "button":
         return item.payload or item.text
-    return plain_words(ADDRESS.sub(lambda found: keep_address(session, item.sender_id, found.group(), now), item.text))
+    return plain_words(ADDRESS.sub(lambda found: references[found.group()], item.text))
 
 
 def plain_words(text: str) -> str:

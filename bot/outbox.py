@@ -27,6 +27,8 @@ PARALLEL = 500
 LONGEST_MESSAGE = 4096
 #: How often the table is looked at when nothing wakes the sender.
 POLL_S = 0.2
+#: While more than so many are under way, what comes next is gathered for a moment: one look at the table, not several.
+GATHERED, GATHER_S = 8, 0.01
 #: First wait after a failed delivery; doubled each time up to LONGEST_WAIT.
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
@@ -98,7 +100,7 @@ class Sender:
             while True:
                 self._wake.clear()
                 free = PARALLEL - len(self._busy)
-                due = await self._database.run(
+                due = await self._database.read(
                     _due, frozenset(self._busy), list(self._channels), datetime.now(UTC), free
                 )
                 for item in due:
@@ -108,6 +110,8 @@ class Sender:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
+                if len(self._busy) > GATHERED:
+                    await asyncio.sleep(GATHER_S)
 
     async def _deliver(self, item: OutboxItem) -> None:
         try:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import httpx
+import aiohttp
 
 #: A turn takes a few hundredths of a second; the first ones after a start a few seconds.
 TURN_TIMEOUT_S = 25.0
+#: Asking whether it is ready is answered at once or not at all.
+READY_TIMEOUT_S = 3.0
+#: Rasa's server hangs up after five idle seconds; a message that met that moment would have to be sent again.
+KEPT_S = 4.0
 
 
 class EngineAway(Exception):
@@ -37,18 +43,25 @@ class RasaClient:
     """Rasa's REST channel and tracker API."""
 
     def __init__(self, base_url: str, token: str) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, params={"token": token}, timeout=TURN_TIMEOUT_S)
+        self.base_url, self.token = base_url.rstrip("/"), token
+
+    @cached_property
+    def _http(self) -> aiohttp.ClientSession:
+        # With the first call: it belongs to the running event loop.
+        connections = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S)
+        return aiohttp.ClientSession(connector=connections, timeout=aiohttp.ClientTimeout(total=TURN_TIMEOUT_S))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        if "_http" in vars(self):
+            await self._http.close()
 
     async def ready(self) -> bool:
         """Whether a model is loaded and would answer."""
         try:
-            status = await self._http.get("/status", timeout=3)
-            return status.status_code == 200 and bool(status.json().get("model_file"))
-        except (httpx.HTTPError, ValueError):
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                return bool((await self._call("GET", "/status")).get("model_file"))
+        except (EngineAway, TimeoutError, AttributeError):
             return False
 
     async def say(self, sender_id: str, text: str, channel: str, metadata: dict[str, Any]) -> Answer:
@@ -59,7 +72,7 @@ class RasaClient:
             TurnFailed: Rasa's REST channel answers `[]` on every error inside; that is never an answer.
         """
         body = {"sender": sender_id, "message": text, "input_channel": channel, "metadata": metadata}
-        said = await self._call("POST", "/webhooks/rest/webhook", json=body)
+        said = await self._call("POST", "/webhooks/rest/webhook", body)
         answer = _joined(said)
         if not answer.text:
             raise TurnFailed("Rasa gave no answer")
@@ -72,21 +85,22 @@ class RasaClient:
         not: it would take back too much. So the tracker is restarted and told again what came before the message.
         """
         path = f"/conversations/{sender_id}/tracker"
-        tracker = await self._call("GET", path, params={"include_events": "AFTER_RESTART"})
+        tracker = await self._call("GET", path, include_events="AFTER_RESTART")
         events = tracker["events"]
         messages = [place for place, event in enumerate(events) if event["event"] == "user"]
         if messages and (events[messages[-1]].get("metadata") or {}).get("key") == key:
-            await self._call("POST", path + "/events", json=[{"event": "restart"}, *events[: messages[-1]]])
+            await self._call("POST", path + "/events", [{"event": "restart"}, *events[: messages[-1]]])
 
-    async def _call(self, method: str, path: str, **arguments: Any) -> Any:
+    async def _call(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+        what = f"{method} {path.split('/')[1]}"
+        query["token"] = self.token
         try:
-            response = await self._http.request(method, path, **arguments)
-            response.raise_for_status()
-            return response.json()
-        except httpx.HTTPStatusError as error:  # its own text holds the address, and that the token
-            raise EngineAway(f"{method} {path.split('/')[1]}: status {error.response.status_code}") from None
-        except (httpx.HTTPError, ValueError) as error:
-            raise EngineAway(f"{method} {path.split('/')[1]}: {error!r}") from error
+            async with self._http.request(method, self.base_url + path, json=body, params=query) as response:
+                if not response.ok:
+                    raise EngineAway(f"{what}: status {response.status}")
+                return await response.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # its text may hold the address with the token
+            raise EngineAway(f"{what}: {type(error).__name__}") from None
 
 
 def _joined(said: list[dict[str, Any]]) -> Answer:

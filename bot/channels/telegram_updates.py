@@ -6,13 +6,14 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, HTTPException, Request
+from sqlalchemy.orm import Session
 from telegram import CallbackQuery, Message, Update
 from telegram.constants import ChatType
 from telegram.error import TelegramError
@@ -57,24 +58,41 @@ class TelegramIntake:
         self._answers: set[asyncio.Task[None]] = set()
         self.polled_at: float | None = None
 
-    async def take(self, update: Update) -> None:
-        """Keep what an update says; when this returns, Telegram may forget it."""
-        query, edited = update.callback_query, update.edited_message
-        bot_id = self.channel.bot_id
-        if edited is not None:
-            text = clean_text(edited.text or edited.caption or "")
-            await self._database.run(change_text, _key(edited, bot_id), text)
-            return
-        messages = read_message(update.message, bot_id) if update.message else read_press(query, bot_id)
-        kept = await self._database.run(receive_all, messages, datetime.now(UTC))
-        if kept:
-            MESSAGES.labels(CHANNEL).inc(kept)
+    async def take(self, updates: Sequence[Update]) -> None:
+        """Keep what updates say; when this returns, Telegram may forget them."""
+        readable = [each for each in (self._read(update) for update in updates) if each is not None]
+        kept = await self._database.run(self._keep, readable, datetime.now(UTC))
+        if any(kept):
+            MESSAGES.labels(CHANNEL).inc(sum(kept))
             self._received()
-        if query is not None:
-            # Answered at once, or the button goes on turning; an answer that fails is of no importance.
-            task = asyncio.create_task(self._answer(query, pressed=bool(kept)))
-            self._answers.add(task)
-            task.add_done_callback(self._answers.discard)
+        for (update, _), new in zip(readable, kept, strict=True):
+            if update.callback_query is not None:
+                # Answered at once, or the button goes on turning; an answer that fails is of no importance.
+                task = asyncio.create_task(self._answer(update.callback_query, pressed=bool(new)))
+                self._answers.add(task)
+                task.add_done_callback(self._answers.discard)
+
+    def _read(self, update: Update) -> tuple[Update, list[Incoming]] | None:
+        """An update and the messages in it; None when it cannot be read: asked for again it would be the same."""
+        bot_id = self.channel.bot_id
+        try:
+            return update, read_message(update.message, bot_id) if update.message else read_press(
+                update.callback_query, bot_id
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            log.error("update %s cannot be read and is left out: %r", update.update_id, error)
+            return None
+
+    def _keep(self, session: Session, readable: Sequence[tuple[Update, list[Incoming]]], now: datetime) -> list[int]:
+        """How many new messages each update brought."""
+        kept = []
+        for update, messages in readable:
+            edited = update.edited_message
+            if edited is not None:
+                text = clean_text(edited.text or edited.caption or "")
+                change_text(session, _key(edited, self.channel.bot_id), text)
+            kept.append(receive_all(session, messages, now))
+        return kept
 
     async def _answer(self, query: CallbackQuery, *, pressed: bool) -> None:
         language = language_of(query.from_user.language_code) or "ru"
@@ -90,8 +108,8 @@ class TelegramIntake:
         """
         started = time.monotonic()
         bot = self.channel.new_bot(_PollingBot)
-        bot.tell(self._polled)
-        updater = Updater(bot, _InboxQueue(self))
+        bot.tell(self._polled, self.take)
+        updater = Updater(bot, _Nowhere())
         try:
             await updater.initialize()
             await updater.start_polling(
@@ -146,40 +164,35 @@ class TelegramIntake:
                 # 200: Telegram would send what we cannot read again and again, and hold back what comes after it.
                 log.error("an update that cannot be read is left out: %r", error)
                 return {"ok": False}
-            await self.take(update)
+            await self.take([update])
             return {"ok": True}
 
         return router
 
 
 class _PollingBot(ExtBot[None]):
-    """Says when Telegram has answered a request for updates."""
+    """Keeps updates before the Updater hears of them: with its next request it confirms them to Telegram."""
 
-    def tell(self, on_poll: Callable[[], None]) -> None:
-        self._on_poll = on_poll  # the library lets nothing be set from outside
+    def tell(self, on_poll: Callable[[], None], keep: Callable[[Sequence[Update]], Awaitable[None]]) -> None:
+        self._on_poll, self._keep = on_poll, keep  # the library lets nothing be set from outside
 
     async def get_updates(self, *args: Any, **kwargs: Any) -> tuple[Update, ...]:
         updates = await super().get_updates(*args, **kwargs)
         self._on_poll()
+        if updates:
+            try:
+                await self._keep(updates)
+            except Exception as error:  # anything but its own kind would end the Updater's task without a word
+                log.exception("%d updates could not be kept, they will be asked for again", len(updates))
+                raise TelegramError(repr(error)) from error
         return updates
 
 
-class _InboxQueue(asyncio.Queue[object]):
-    """Where the Updater puts updates: it confirms them to Telegram after `put` has returned, so `put` keeps them."""
-
-    def __init__(self, intake: TelegramIntake) -> None:
-        super().__init__()
-        self._intake = intake
+class _Nowhere(asyncio.Queue[object]):
+    """Where the Updater puts updates that are kept already."""
 
     async def put(self, item: object) -> None:
-        update = cast(Update, item)
-        try:
-            await self._intake.take(update)
-        except TelegramError:
-            raise
-        except Exception as error:  # anything else would end the Updater's task without a word
-            log.exception("update %s could not be kept, it will be asked for again", update.update_id)
-            raise TelegramError(repr(error)) from error
+        """Forget it."""
 
 
 def read_message(message: Message, bot_id: str) -> list[Incoming]:

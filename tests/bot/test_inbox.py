@@ -11,7 +11,16 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot import outbox
-from bot.inbox import Incoming, clean_text, next_messages, plain_words, press_button, receive, words_for_engine
+from bot.inbox import (
+    Incoming,
+    clean_text,
+    keep_addresses,
+    next_messages,
+    plain_words,
+    press_button,
+    receive,
+    words_for_engine,
+)
 from bot.models import Button, Conversation, InboxItem
 from handoff.database import Database
 from handoff.identity import address_behind
@@ -145,7 +154,7 @@ def test_a_typed_address_reaches_rasa_masked_with_a_reference(session):
     """Trackers and logs hold no address; the reference leads back to it in the same conversation only."""
     item = write(session, "47655, masha.k@mail.example (maybe Anna@Mail.Example)")
 
-    words = words_for_engine(session, item, NOW)
+    words = words_for_engine(item, keep_addresses(session, item, NOW))
 
     assert "masha" not in words
     assert "Anna" not in words
@@ -170,7 +179,7 @@ def test_a_typed_address_reaches_rasa_masked_with_a_reference(session):
 )
 def test_only_our_own_steps_become_commands(session, fields, words):
     """Payloads come from our own table, typed text from anybody."""
-    assert words_for_engine(session, write(session, **fields), NOW) == words
+    assert words_for_engine(write(session, **fields), {}) == words
 
 
 def test_a_button_says_what_its_row_says(session):

@@ -54,8 +54,7 @@ def test_every_turn_of_a_case_can_be_taken_back_and_played_again(service):
 
 
 async def _talk(settings: Settings, started: RasaClient) -> None:
-    address, token = str(started._http.base_url), started._http.params["token"]
-    rasa = RasaClient(address, token)
+    rasa = RasaClient(started.base_url, started.token)
     sender = "web:undo"
     deadline = asyncio.get_running_loop().time() + 120
     while not await rasa.ready():
@@ -66,7 +65,7 @@ async def _talk(settings: Settings, started: RasaClient) -> None:
     database = Database(settings.database)
     with database.session_scope() as session:
         reference = keep_address(session, sender, "sophie.brown@post.example", datetime.now(UTC))
-    async with httpx.AsyncClient(base_url=address, params={"token": token}) as http:
+    async with httpx.AsyncClient(base_url=rasa.base_url, params={"token": rasa.token}) as http:
         for number, text in enumerate(TALK):
             words = text.replace("sophie.brown@post.example", reference)
             before = await _state(http, sender)
