@@ -144,15 +144,20 @@ def crm_import(
             exists=True, dir_okay=False, help="number,customer_id,status,item,sum,address,promised_on,placed_on"
         ),
     ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would happen and change nothing")] = False,
 ) -> None:
     """Add and change customers and orders; prints what changed and what was refused."""
     database = _database()
     with database.session_scope() as session:
         report = import_csv(session, customers, orders)
+        if dry_run:
+            session.rollback()
     for name, counts in (("customers", report.customers), ("orders", report.orders)):
         typer.echo(f"{name}: {counts.added} added, {counts.changed} changed, {counts.unchanged} unchanged")
     for refusal in report.refused:
         typer.echo(f"refused: {refusal.file}, line {refusal.line}: {refusal.reason}", err=True)
+    if dry_run:
+        typer.echo("dry run: nothing was changed", err=True)
     if report.refused:
         raise typer.Exit(1)
 

@@ -20,7 +20,7 @@ from bot import outbox
 from bot.cli import app
 from bot.models import InboxItem, KnowledgeGap, OutboxItem
 from handoff.database import Database
-from handoff.models import CrmAddress, CrmCustomer, LetterIn, LetterOut, Link, Ticket
+from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterIn, LetterOut, Link, Ticket
 from handoff.settings import Settings
 
 from ..messengers.fake_telegram import FakeTelegram
@@ -255,6 +255,38 @@ def test_an_import_says_what_changed_and_what_was_refused(support, tmp_path):
     ]
     assert second.stdout.splitlines()[0] == "customers: 0 added, 0 changed, 1 unchanged"
     assert (first.exit_code, second.exit_code) == (1, 1)
+
+
+def test_a_dry_run_reports_the_same_and_changes_nothing(support, tmp_path, filled, database):
+    """An operator looks before he leaps: what a run would add, change, leave and refuse, of a database that is in use."""
+    customers, orders = tmp_path / "customers.csv", tmp_path / "orders.csv"
+    customers.write_text(
+        "customer_id;email;name\nc-1;new@mail.example;Мария Ковалёва\nc-2;two@mail.example;Пётр\nc-3;broken;X\n",
+        encoding="cp1251",
+    )
+    orders.write_text("number,customer_id\nGW-48213,c-2\n777,c-9\n")
+    command = ("crm", "import", "--customers", str(customers), "--orders", str(orders))
+
+    def crm():
+        with database.session_scope() as session:
+            return [
+                [tuple(row) for row in session.execute(select(table.__table__))]
+                for table in (CrmCustomer, CrmAddress, CrmOrder)
+            ]
+
+    before = crm()
+    dry = support(*command, "--dry-run", **filled)
+    assert crm() == before
+
+    real = support(*command, **filled)
+    assert crm() != before
+    assert dry.stdout == real.stdout
+    assert dry.stdout.splitlines() == [
+        "customers: 1 added, 1 changed, 0 unchanged",
+        "orders: 1 added, 0 changed, 0 unchanged",
+    ]
+    assert dry.stderr == f"{real.stderr}dry run: nothing was changed\n"
+    assert (dry.exit_code, real.exit_code) == (1, 1)
 
 
 def test_an_import_without_refusals_succeeds(support, tmp_path):
