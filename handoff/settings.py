@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     vk_callback_secret: str = ""
     vk_confirmation: str = ""
     vk_api_base: str = ""
+    crm_url: str = ""
+    crm_token: str = ""
+    crm_mapping: str = ""
     smtp_url: str = ""
     imap_url: str = ""
     support_address: str = "support@jeans.example"
@@ -86,6 +89,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "VK_CONFIRMATION must be set with VK_CALLBACK_SECRET: the string from the group's settings"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_crm_set_up(self) -> Settings:
+        if bool(self.crm_url) != bool(self.crm_mapping):
+            raise ValueError("CRM_URL and CRM_MAPPING must be set together; with neither the embedded CRM answers")
+        if self.crm_url and not self.crm_url.startswith(("https://", "http://")):
+            raise ValueError("CRM_URL: write the whole address: https://shop.retailcrm.ru")
+        if not self.crm_token.isascii() or not self.crm_token.isprintable():
+            raise ValueError("CRM_TOKEN: copy it again, there are characters in it that no key has")
         return self
 
     @model_validator(mode="after")

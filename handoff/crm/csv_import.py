@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
-from email_validator import EmailNotValidError, validate_email
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from handoff.crm.addresses import can_be_mailed
 from handoff.identifiers import normalise_address, normalise_order_number
 from handoff.models import CrmAddress, CrmCustomer, CrmOrder
 from handoff.shop import LANGUAGES
@@ -227,11 +227,8 @@ def _decoded(content: bytes) -> str:
 
 
 def _address(text: str) -> str:
-    try:
-        # Our mail server need not speak SMTPUTF8, so only addresses that every server takes are registered.
-        validate_email(text, check_deliverability=False, allow_smtputf8=False, test_environment=True)
-    except EmailNotValidError:
-        raise _RowRefused("not an address that can be written to") from None
+    if not can_be_mailed(text):
+        raise _RowRefused("not an address that can be written to")
     return normalise_address(text)
 
 
