@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from rasa_sdk.events import ActiveLoop, FollowupAction, SlotSet
@@ -169,8 +168,8 @@ class OpenTicket(CaseAction):
                 self.services.database, self.services.crm, tracker.sender_id, str(number), address, self.services.now()
             )
         except CrmUnavailable:
-            # Never "not found": the case is taken now and matched by a person later.
-            return await _hand_over(self.services, dispatcher, tracker, None, str(number), address)
+            # Never "not found": the case is taken now and matched when the CRM is back (`handoff.matching`).
+            return await _hand_over(self.services, dispatcher, tracker, None, str(number), address, unchecked=True)
         if requester is not None or tracker.get_slot(CONFIRMED) is None:
             return await _hand_over(self.services, dispatcher, tracker, requester, str(number), address)
         return await self._ask_again(dispatcher, tracker)
@@ -270,11 +269,15 @@ async def _hand_over(
     requester: Requester | None,
     number: str | None,
     address: str | None,
+    *,
+    unchecked: bool = False,
 ) -> Events:
     if requester is None and is_bound_reference(tracker.get_slot("address")):
-        with suppress(CrmUnavailable):
+        try:
             # Whose case it is was proven by the link, only the order is not known.
             requester = await identify_bound(services.database, services.crm, tracker.sender_id, services.now())
+        except CrmUnavailable:
+            unchecked = True
     spoken = language(tracker)
     about = str(tracker.get_slot(TOPIC) or GENERAL_TOPIC)
     case = Case(
@@ -290,11 +293,13 @@ async def _hand_over(
         claimed_order=number,
         claimed_address=address,
         own_words=str(tracker.get_slot(WORDS) or ""),
+        unchecked=unchecked,
     )
     opened: Opened = await services.database.run(open_ticket, case, requester, services.desk, services.now())
     services.letters_waiting()
-    response = "utter_ticket_unmatched"
-    if requester is not None:
+    # The ticket decides and not this turn: played again, it may find the CRM away or back.
+    response = "utter_ticket_waiting" if opened.waits else "utter_ticket_unmatched"
+    if opened.verified_pair:
         response = "utter_ticket_joined" if opened.joined else "utter_ticket_opened"
     dispatcher.utter_message(
         response=response,

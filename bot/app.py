@@ -32,13 +32,14 @@ from bot.messengers import Messengers
 from bot.notices import ConversationNotices, NoticeTexts
 from bot.outbox import Sender
 from bot.rasa import RasaClient
+from handoff.crm.connect import connect
 from handoff.crm.csv_import import import_csv
-from handoff.crm.sql import SqlCrm
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.mail.imap import ImapIntake
 from handoff.mail.inbound import take_in
 from handoff.mail.outgoing import LetterSender
+from handoff.matching import Matching
 from handoff.pages import not_me_pages, unlink_pages
 from handoff.settings import Settings
 from handoff.shop import load_shop
@@ -100,9 +101,11 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     sender = Sender(database, messengers.channels)
     gateway = Gateway(database, rasa, notices, messengers.channels, settings.data_dir, answered=sender.wake)
     messengers.received = gateway.wake
-    services = Services(database, SqlCrm(database), desk, read_titles(DATA), letters_waiting=letters.wake)
+    crm = connect(settings, database)
+    services = Services(database, crm, desk, read_titles(DATA), letters_waiting=letters.wake)
 
     loops: list[Loop] = [("gateway", gateway.run), ("outbox", sender.run), ("letters", letters.run)]
+    loops.append(("matching", Matching(database, crm, desk, letters.wake).run))
     if engine is not None:
         loops.append(("engine", partial(engine.run, rasa.ready)))
     loops += messengers.loops()

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,17 +32,18 @@ from bot.engine_process import MODEL, PYTHON, ROOT, EngineNotInstalled
 from bot.inbox import plain_words
 from bot.models import InboxItem, KnowledgeGap, OutboxItem
 from bot.notices import ConversationNotices, NoticeFileInvalid, NoticeTexts
+from handoff.crm.connect import connect
 from handoff.crm.csv_import import import_csv
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.errors import HandoffError
-from handoff.identifiers import ADDRESS, mask_address
+from handoff.identifiers import ADDRESS, mask_address, normalise_order_number
 from handoff.links import make_links
+from handoff.matching import assign as assign_ticket
 from handoff.models import CrmAddress, LetterIn, LetterOut
 from handoff.reports import letters_as_json, tickets_as_json
 from handoff.settings import Settings
 from handoff.shop import ShopFileInvalid, load_shop
-from handoff.tickets import assign_requester
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 crm = typer.Typer(no_args_is_help=True, help="Customers and orders of the embedded CRM.")
@@ -102,6 +104,7 @@ def demo() -> None:
             "rasa_url": "",
             "telegram_token": "",
             "vk_token": "",
+            "crm_url": "",
             "support_address": "support@jeans.example",
             "agents_address": "agents@jeans.example",
         }
@@ -162,6 +165,30 @@ def crm_import(
         raise typer.Exit(1)
 
 
+@crm.command("find")
+def crm_find(number: Annotated[str, typer.Argument(help="an order number, as a customer types it")]) -> None:
+    """Show what the CRM answers about an order and its customer: to try out CRM_URL and a mapping."""
+    database = _database()
+    try:
+        source = connect(_settings(), database)
+        order = asyncio.run(source.order(normalise_order_number(number)))
+        customer = asyncio.run(source.customer(order.customer_id if order else ""))
+        orders = asyncio.run(source.orders_of(customer.customer_id)) if customer else []
+    except HandoffError as error:
+        raise Refused(str(error)) from None
+    if order is None:
+        raise Refused(f"the CRM has no order {number!r}")
+    for name, value in asdict(order).items():
+        typer.echo(f"{name}: {value or 'nothing'}")
+    if customer is None:
+        raise Refused(f"the CRM has no customer {order.customer_id!r}, so nobody can be identified by this order")
+    typer.echo(f"customer {customer.customer_id}: {customer.name or 'no name'}, letters in {customer.language!r}")
+    typer.echo(
+        f"addresses: {', '.join(map(mask_address, sorted(customer.addresses))) or 'none that can be written to'}"
+    )
+    typer.echo(f"newest orders: {', '.join(one.shown_number for one in orders) or 'none'}")
+
+
 @app.command()
 def tickets(as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False) -> None:
     """List the tickets."""
@@ -185,9 +212,8 @@ def assign(
     """Say whose an unverified ticket is: the customer gets the confirmation, answers that waited go out."""
     database = _database()
     try:
-        desk = _desk()
-        with database.session_scope() as session:
-            assign_requester(session, ticket, customer, order, desk, datetime.now(UTC))
+        crm = connect(_settings(), database)
+        asyncio.run(assign_ticket(database, crm, ticket, customer, order, _desk(), datetime.now(UTC)))
     except (HandoffError, ShopFileInvalid) as error:
         raise Refused(str(error)) from None
     typer.echo(f"ticket {ticket} belongs to {customer}")
@@ -202,9 +228,8 @@ def link(
     if bool(customer) == everybody:
         raise Refused("name one customer, or write --all")
     database = _database()
-    with database.session_scope() as session:
-        known = session.scalars(select(CrmAddress.customer_id).distinct().order_by(CrmAddress.customer_id)).all()
-    if customer and customer not in known:
+    known = _customers(database) if everybody else []
+    if customer and not _has_address(database, customer):
         raise Refused(f"the CRM has no customer {customer!r} with an address")
     try:
         makers = asyncio.run(link_makers(_settings()))
@@ -258,6 +283,22 @@ def feedback() -> None:
     with _database().session_scope() as session:
         for message in session.scalars(said):
             typer.echo(f"{message.received_at:%F %R}  {message.text}")
+
+
+def _customers(database: Database) -> Sequence[str]:
+    """All customers that can be written to."""
+    if _settings().crm_url:
+        raise Refused("only the embedded CRM can list its customers; make the links one by one: support link CUSTOMER")
+    with database.session_scope() as session:
+        return session.scalars(select(CrmAddress.customer_id).distinct().order_by(CrmAddress.customer_id)).all()
+
+
+def _has_address(database: Database, customer_id: str) -> bool:
+    try:
+        customer = asyncio.run(connect(_settings(), database).customer(customer_id))
+    except HandoffError as error:
+        raise Refused(str(error)) from None
+    return customer is not None and bool(customer.addresses)
 
 
 def _links(

@@ -146,6 +146,23 @@ async def bound_customer(database: Database, crm: CrmPort, sender_id: str, now: 
     return requester.customer
 
 
+async def identify_later(
+    database: Database, crm: CrmPort, sender_id: str, order_number: str | None, address: str | None, now: datetime
+) -> Requester | None:
+    """What `identify` would have said of a claim, or `identify_bound` in a bound conversation, had the CRM been there.
+
+    Raises:
+        CrmUnavailable: it still is not.
+    """
+    if address is None:
+        return None
+    requester = await identify(database, crm, sender_id, order_number, address, now) if order_number else None
+    binding = await database.run(binding_of, sender_id, now) if requester is None else None
+    if binding is not None and normalise_address(binding.registered_address) == normalise_address(address):
+        return await identify_bound(database, crm, sender_id, now)
+    return requester
+
+
 async def _within_limits(
     database: Database,
     find: Callable[[], Awaitable[Requester | None]],

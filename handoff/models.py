@@ -57,7 +57,8 @@ class Ticket(Base):
 
     `requester` is a registered address as the CRM holds it, or None for an unverified ticket, which keeps what was
     claimed instead. `verified` says that a letter came from the registered mailbox. `answer_by` is when an alarm is
-    due: the promise, at most 24 hours of wall time after the question.
+    due: the promise, at most 24 hours of wall time after the question. `match_at` is when the CRM, which was away, is
+    asked again about what was claimed (`handoff.matching`).
     """
 
     __tablename__ = "ticket"
@@ -83,6 +84,7 @@ class Ticket(Base):
     order_number: Mapped[str | None] = mapped_column(String(64))
     claimed_address: Mapped[str | None] = mapped_column(Text)
     claimed_order: Mapped[str | None] = mapped_column(Text)
+    match_at: Mapped[datetime | None] = mapped_column(index=True)
     priority: Mapped[Literal["normal", "urgent"]] = mapped_column(String(8), default="normal")
     agent_names: Mapped[dict[str, str]] = mapped_column(JSON)
     suggested_compensation: Mapped[str | None] = mapped_column(String(64))

@@ -11,7 +11,9 @@ from handoff.models import Binding, Ticket
 
 #: answer_sent: an agent's answer is on its way to the registered mailbox.
 #: ticket_disputed: the owner of the mailbox said that it was not him who wrote in the messenger.
-NoticeKind = Literal["answer_sent", "ticket_disputed"]
+#: pair_matched, pair_joined, pair_unmatched: the CRM is back, and number and address belong together; they do and are
+#: about a ticket that was open already; they do not.
+NoticeKind = Literal["answer_sent", "ticket_disputed", "pair_matched", "pair_joined", "pair_unmatched"]
 
 
 class Notices(Protocol):

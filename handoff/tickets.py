@@ -16,12 +16,11 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from handoff.crm.port import Customer, Order
-from handoff.crm.sql import find_customer, find_order
 from handoff.desk import Desk as Desk
 from handoff.errors import HandoffError
 from handoff.files import file_path, unattached_files
 from handoff.hours import answer_by, spoken_deadline, written_deadline
-from handoff.identifiers import mask_address, normalise_address, normalise_order_number
+from handoff.identifiers import mask_address, normalise_address
 from handoff.identity import Requester
 from handoff.mail.addresses import without_reply_addresses
 from handoff.mail.compose import Attachment, moment
@@ -72,8 +71,8 @@ class Case:
     """What a conversation hands over.
 
     `key` is the same whenever the same case is handed over again. `topic_title` is in the customer's language.
-    `claimed_order` and `claimed_address` are what was typed, kept only while nobody is identified. `own_words` is the
-    message that the case began with.
+    `claimed_order` and `claimed_address` are what was typed, kept only while nobody is identified; `unchecked` says
+    that the CRM was away and is to be asked about them later. `own_words` is the message that the case began with.
     """
 
     key: str
@@ -88,13 +87,15 @@ class Case:
     claimed_order: str | None
     claimed_address: str | None
     own_words: str = ""
+    unchecked: bool = False
 
 
 @dataclass(frozen=True)
 class Opened:
     """What may be said in the conversation about the ticket.
 
-    `joined` says that the case was added to an open ticket; `verified_pair` that order and address belong together.
+    `joined` says that the case was added to an open ticket; `verified_pair` that order and address belong together;
+    `waits` that the CRM has yet to be asked about them.
     """
 
     number: int
@@ -103,6 +104,7 @@ class Opened:
     masked_address: str | None
     joined: bool
     verified_pair: bool
+    waits: bool = False
 
 
 def open_ticket(session: Session, case: Case, requester: Requester | None, desk: Desk, now: datetime) -> Opened:
@@ -115,9 +117,9 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
     known = _handed_over(session, case)
     if known is not None:
         return _opened(known[0], case.language, desk, now, joined=known[1])
-    same = _same_case(session, case, requester)
+    same = _same_case(session, case.topic, requester)
     if same is not None:
-        _join(session, same, case, desk, now)
+        _join(session, same, case, _attach_files(session, same, case.sender_id, now, desk), desk, now)
         return _opened(same, case.language, desk, now, joined=True)
     ticket = _new_ticket(session, case, requester, desk, now)
     for line in case.transcript:
@@ -206,36 +208,94 @@ def dispute_ticket(session: Session, number: int, desk: Desk, now: datetime) -> 
 
 
 def assign_requester(
-    session: Session, number: int, customer_id: str, order_number: str | None, desk: Desk, now: datetime
+    session: Session, number: int, customer: Customer, order: Order | None, desk: Desk, now: datetime
 ) -> None:
-    """An operator says whose unverified ticket this is: the customer is told, and answers that waited go out.
+    """It is known by now whose unverified ticket this is: the customer is told, and answers that waited go out.
 
-    The customer and the order come from the embedded CRM. Of several registered addresses the claimed one is taken.
+    Of several registered addresses the claimed one is taken.
 
     Raises:
         UnknownTicket: there is no such ticket.
-        NotAssignable: it has a requester, or the CRM has no such customer, address or order of his.
+        NotAssignable: it has a requester already, or the customer has no address.
     """
     ticket = _ticket(session, number)
     if ticket.requester is not None:
         raise NotAssignable(f"ticket {number} has a requester already")
-    customer = find_customer(session, customer_id)
-    if customer is None or not customer.addresses:
-        raise NotAssignable(f"the CRM has no customer {customer_id!r} with an address")
-    order = None
-    if order_number:
-        order = find_order(session, normalise_order_number(order_number))
-        if order is None or order.customer_id != customer_id:
-            raise NotAssignable(f"order {order_number!r} is not one of customer {customer_id!r}")
+    if not customer.addresses:
+        raise NotAssignable(f"customer {customer.customer_id!r} has no address that can be written to")
     claimed = normalise_address(ticket.claimed_address or "")
     registered = {normalise_address(address): address for address in sorted(customer.addresses)}
-    ticket.requester = registered.get(claimed) or min(customer.addresses)
-    ticket.customer_id = customer_id
-    ticket.order_number = order.number if order else None
-    ticket.snapshot = _snapshot(customer, order)
-    ticket.claimed_address = ticket.claimed_order = None
-    _add_entry(session, ticket, "system", "note", "assigned", now, source_key="assigned")
+    requester = Requester(customer, order, registered.get(claimed) or min(customer.addresses))
+    _give_to(session, ticket, requester, now)
     _confirm(session, ticket, desk, now)
+    _send_waiting_answers(session, number, ticket, desk, now)
+
+
+def settle_claim(session: Session, number: int, requester: Requester | None, desk: Desk, now: datetime) -> None:
+    """The CRM has answered about a ticket that waited for it (`handoff.matching`): agents and customer are told.
+
+    With a requester it becomes his: his own ticket, or part of his open one about the same order and topic. Without,
+    it is unverified like any other. One that waits no longer stays as it is.
+    """
+    ticket = session.get_one(Ticket, number, with_for_update=True)
+    if ticket.match_at is None or ticket.requester is not None or ticket.state != "open":
+        return
+    ticket.match_at = None
+    same = _same_case(session, ticket.topic, requester)
+    if requester is None:
+        _add_entry(session, ticket, "system", "note", "no match", now, source_key="checked")
+        desk.notices.announce(session, ticket, "pair_unmatched", now)
+    elif same is None:
+        assign_requester(session, number, requester.customer, requester.order, desk, now)
+        desk.notices.announce(session, ticket, "pair_matched", now)
+    else:
+        _merge(session, ticket, same, requester, desk, now)
+        desk.notices.announce(session, ticket, "pair_joined", now)
+    facts = {"joined": same.number if same else None, "promised": _promise(ticket, desk, now)}
+    post_letter(session, ticket, desk, "agents", "checked", f"checked:{number}", facts, now)
+
+
+def _merge(session: Session, ticket: Ticket, same: Ticket, requester: Requester, desk: Desk, now: datetime) -> None:
+    """Add a ticket to the one that it should have joined, and close it. The customer has his confirmation already."""
+    said = select(TicketEntry).where(TicketEntry.ticket_number == ticket.number, TicketEntry.kind == "chat")
+    files = session.scalars(select(StoredFile).where(StoredFile.ticket_number == ticket.number)).all()
+    for file in files:
+        file.ticket_number = same.number
+    case = Case(
+        key=ticket.opening_key,
+        sender_id=ticket.sender_id,
+        channel=ticket.channel,
+        language=ticket.language,
+        display_name=ticket.display_name,
+        topic=ticket.topic,
+        topic_title=ticket.topic_title,
+        transcript=tuple(
+            Line(entry.author, entry.text, entry.at)
+            for entry in session.scalars(said.order_by(TicketEntry.id))
+            if entry.author in ("customer", "bot")
+        ),
+        urgent=ticket.priority == "urgent",
+        claimed_order=None,
+        claimed_address=None,
+    )
+    _join(session, same, case, _stored_attachments(files, desk), desk, now)
+    _send_waiting_answers(session, ticket.number, same, desk, now)
+    _give_to(session, ticket, requester, now)
+    ticket.state = "closed"
+
+
+def _give_to(session: Session, ticket: Ticket, requester: Requester, now: datetime) -> None:
+    """Make the ticket the customer's; what was claimed is not needed any more."""
+    ticket.requester = requester.registered_address
+    ticket.customer_id = requester.customer.customer_id
+    ticket.order_number = requester.order.number if requester.order else None
+    ticket.snapshot = _snapshot(requester.customer, requester.order)
+    ticket.claimed_address = ticket.claimed_order = ticket.match_at = None
+    _add_entry(session, ticket, "system", "note", "assigned", now, source_key="assigned")
+
+
+def _send_waiting_answers(session: Session, number: int, ticket: Ticket, desk: Desk, now: datetime) -> None:
+    """What agents answered in ticket `number` while nobody knew whose it was goes out in `ticket`."""
     waiting = session.scalars(
         select(LetterIn)
         .where(LetterIn.ticket_number == number, LetterIn.author == "agent", LetterIn.outcome == "quarantined")
@@ -243,7 +303,7 @@ def assign_requester(
         .order_by(LetterIn.id)
     ).all()
     for letter in waiting:
-        letter.outcome, letter.reason = "threaded", ""
+        letter.outcome, letter.reason, letter.ticket_number = "threaded", "", ticket.number
         file_agent_letter(session, ticket, letter, read_letter(letter.raw), desk, now)
 
 
@@ -352,7 +412,7 @@ def _joining(case: Case) -> str:
     return f"joined:{case.sender_id}:{case.key}"
 
 
-def _same_case(session: Session, case: Case, requester: Requester | None) -> Ticket | None:
+def _same_case(session: Session, topic: str, requester: Requester | None) -> Ticket | None:
     """The requester's open ticket about the same order and topic, whichever conversation opened it."""
     if requester is None:
         return None
@@ -361,7 +421,7 @@ def _same_case(session: Session, case: Case, requester: Requester | None) -> Tic
         .where(
             Ticket.customer_id == requester.customer.customer_id,
             Ticket.order_number == (requester.order.number if requester.order else None),
-            Ticket.topic == case.topic,
+            Ticket.topic == topic,
             Ticket.state == "open",
             ~Ticket.disputed,
         )
@@ -370,7 +430,7 @@ def _same_case(session: Session, case: Case, requester: Requester | None) -> Tic
     )
 
 
-def _join(session: Session, ticket: Ticket, case: Case, desk: Desk, now: datetime) -> None:
+def _join(session: Session, ticket: Ticket, case: Case, files: Sequence[Attachment], desk: Desk, now: datetime) -> None:
     """Add what the ticket does not have yet, and tell the agents in its thread."""
     if case.urgent:
         ticket.priority = "urgent"
@@ -385,7 +445,6 @@ def _join(session: Session, ticket: Ticket, case: Case, desk: Desk, now: datetim
     ]
     for line in lines:
         _add_line(session, ticket, line)
-    files = _attach_files(session, ticket, case.sender_id, now, desk)
     post_letter(
         session,
         ticket,
@@ -417,6 +476,7 @@ def _new_ticket(session: Session, case: Case, requester: Requester | None, desk:
         agent_names=desk.shop.agent_for(case.sender_id),
         suggested_compensation=_compensation(case.topic, desk),
         snapshot=_snapshot(requester.customer, requester.order) if requester else {},
+        match_at=now if case.unchecked and requester is None else None,
         opened_at=now,
         answer_by=answer_by(desk.shop, now).alarm,
     )
@@ -448,6 +508,7 @@ def _opened(ticket: Ticket, language: str, desk: Desk, now: datetime, joined: bo
         masked_address=mask_address(ticket.requester) if ticket.requester else None,
         joined=joined,
         verified_pair=ticket.requester is not None,
+        waits=ticket.match_at is not None,
     )
 
 

@@ -136,6 +136,7 @@ def ticket_facts(desk: Desk, ticket: Ticket) -> dict[str, Any]:
         "requester": ticket.requester,
         "verified": ticket.verified,
         "disputed": ticket.disputed,
+        "waits": ticket.match_at is not None,
         "urgent": ticket.priority == "urgent",
         "claimed_order": one_line(ticket.claimed_order or "", 100),
         "claimed_address": one_line(ticket.claimed_address or "", 320),

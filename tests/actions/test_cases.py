@@ -30,6 +30,7 @@ from actions.cases import (
 )
 from actions.conversation import GENERAL_TOPIC
 from handoff.identity import ADDRESS_KEPT, CLAIMS_PER_CHAT, keep_address
+from handoff.matching import Matching
 from handoff.models import LetterOut, StoredFile, Ticket, TicketEntry
 from handoff.tickets import FILES_BELONG, dispute_ticket
 
@@ -208,16 +209,31 @@ class TestOpenTicket:
     async def test_a_crm_that_is_away_never_means_not_found(
         self, run_with, services_without_crm, confirmed, tickets, letters
     ):
-        """The case is taken now, with what was claimed; a person matches it later."""
+        """The case is taken now, with what was claimed, and waits for the CRM; the customer hears just that."""
         done = await run_with(services_without_crm)(OpenTicket, confirmed())
 
         (ticket,) = tickets()
-        assert (ticket.requester, ticket.verified) == (None, False)
+        assert (ticket.requester, ticket.verified, ticket.match_at) == (None, False, NOW)
         assert (ticket.claimed_order, ticket.claimed_address) == ("47655", MARIA)
-        assert done.responses == ["utter_ticket_unmatched"]
+        assert done.responses == ["utter_ticket_waiting"]
         assert done.said[0]["masked"] == ""
         assert done.closes_form
         assert letters() == [("agents", "ticket")]
+
+    async def test_a_turn_played_again_says_what_the_ticket_says(
+        self, run, run_with, services, services_without_crm, confirmed, tickets, letters
+    ):
+        """Between the two the CRM may have come back, and the ticket may have been matched."""
+        await run_with(services_without_crm)(OpenTicket, confirmed())
+
+        waiting = await run(OpenTicket, confirmed())
+        await Matching(services.database, services.crm, services.desk, lambda: None).match_due(NOW)
+        matched = await run_with(services_without_crm)(OpenTicket, confirmed())
+
+        assert (waiting.responses, matched.responses) == (["utter_ticket_waiting"], ["utter_ticket_opened"])
+        assert matched.said[0]["masked"] == "m…a@mail.example"
+        assert len(tickets()) == 1
+        assert letters() == [("agents", "ticket"), ("customer", "confirmation"), ("agents", "checked")]
 
     @pytest.mark.parametrize("reference", ["m…a@mail.example#999", "m…a@mail.example", None])
     async def test_an_address_that_is_forgotten_by_now_is_asked_for_again(self, run, confirmed, tickets, reference):

@@ -291,6 +291,19 @@ class TestTickets:
 
         (ticket,) = tickets()
         assert (ticket.requester, ticket.claimed_address, ticket.claimed_order) == (None, MARIA, "47655")
+        assert ticket.match_at == NOW
+
+    async def test_one_without_a_number_waits_for_the_crm_as_well(
+        self, run_with, services_without_crm, tracker, bound, tickets
+    ):
+        """Whose it is can be known without: an unbound one with nothing to look up waits for nobody."""
+        passed = tracker(user("pass it on", topic="pass_on"), address=KNOWN, **{TOPIC: "case/defect"})
+
+        done = await run_with(services_without_crm)(PassOn, passed)
+
+        (ticket,) = tickets()
+        assert (ticket.claimed_address, ticket.claimed_order, ticket.match_at) == (MARIA, None, NOW)
+        assert done.responses == ["utter_ticket_waiting"]
 
 
 class TestForget:

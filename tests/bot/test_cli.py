@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from handoff.database import Database
 from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterIn, LetterOut, Link, Ticket
 from handoff.settings import Settings
 
+from ..fake_crm import FakeRetailCrm
 from ..messengers.fake_telegram import FakeTelegram
 
 ROOT = Path(__file__).parents[2]
@@ -258,7 +260,7 @@ def test_an_import_says_what_changed_and_what_was_refused(support, tmp_path):
 
 
 def test_a_dry_run_reports_the_same_and_changes_nothing(support, tmp_path, filled, database):
-    """An operator looks before he leaps: what a run would add, change, leave and refuse, of a database that is in use."""
+    """An operator looks before he leaps: what a run would add, change, leave and refuse."""
     customers, orders = tmp_path / "customers.csv", tmp_path / "orders.csv"
     customers.write_text(
         "customer_id;email;name\nc-1;new@mail.example;Мария Ковалёва\nc-2;two@mail.example;Пётр\nc-3;broken;X\n",
@@ -388,6 +390,82 @@ def test_an_unverified_ticket_is_given_to_a_customer(support, filled):
 
 
 @pytest.fixture
+def retail(filled):
+    """RetailCRM with Maria's order 48213, and the settings that lead there."""
+    with closing(FakeRetailCrm()) as server:
+        server.orders[0]["number"] = "48213"
+        settings = {"CRM_URL": server.url, "CRM_TOKEN": server.KEY, "CRM_MAPPING": "retailcrm"}
+        yield server, filled | settings
+
+
+def test_a_ticket_is_given_to_a_customer_of_another_crm(support, retail, database):
+    """The embedded CRM has no c-1 with this order; RetailCRM's customer 501 has."""
+    _, settings = retail
+    wrong, right = (support("assign", "1001", who, "--order", "№48213", **settings) for who in ("502", "501"))
+
+    assert (wrong.exit_code, right.exit_code) == (1, 0)
+    assert wrong.stderr == "support: order '№48213' is not one of customer '502'\n"
+    with database.session_scope() as session:
+        ticket = session.get_one(Ticket, 1001)
+        assert (ticket.requester, ticket.order_number) == ("Maria@Example.com", "48213")
+
+
+def test_an_operator_sees_what_the_crm_answers(support, retail):
+    """How a mapping is tried out; addresses are masked like everywhere."""
+    _, settings = retail
+    result = support("crm", "find", "№ 48 213", **settings)
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "number: 48213",
+        "customer_id: 501",
+        "shown_number: 48213",
+        "status: delivering",
+        "item: Джинсы 32/34, Ремень",
+        "sum: 7900.5 RUB",
+        "address: Москва, Тверская, д. 1",
+        "promised_on: 2026-11-18",
+        "placed_on: 2026-11-02",
+        "customer 501: Мария Ковалёва, letters in 'ru'",
+        "addresses: M…a@Example.com",
+        "newest orders: 48213",
+    ]
+
+
+def test_an_operator_sees_why_the_crm_does_not_answer(support, retail):
+    server, settings = retail
+    server.customers.clear()
+    results = [support("crm", "find", number, **settings) for number in ("404404", "48213")]
+    results.append(support("crm", "find", "48213", **settings | {"CRM_TOKEN": "wrong"}))
+
+    assert [result.exit_code for result in results] == [1, 1, 1]
+    for result, said in zip(results, ["no order '404404'", "no customer '501'", "refused (403)"], strict=True):
+        assert result.stderr.startswith("support: ")
+        assert said in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "tickets"])
+def test_a_crm_that_is_half_set_up_is_named(support, command):
+    result = support(command, CRM_URL="https://shop.retailcrm.ru")
+
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "CRM_MAPPING" in result.stderr
+
+
+@pytest.mark.parametrize(("mapping", "said"), [("retailcmr", "CRM_MAPPING"), ("own.yml", "own.yml: customer: Field")])
+def test_the_service_does_not_start_with_a_mapping_that_cannot_be_used(support, tmp_path, mapping, said):
+    """Not the first customer finds it, but whoever sets it up."""
+    (tmp_path / "own.yml").write_text("order: {path: '/o/{number}', facts: {number: n, customer_id: c}}\n")
+    engine = {"RASA_URL": "http://127.0.0.1:1", "RASA_TOKEN": "secret"}
+
+    result = support("run", CRM_URL="https://x.example", CRM_TOKEN="k", CRM_MAPPING=mapping, **engine)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("support: ")
+    assert said in result.stderr
+
+
+@pytest.fixture
 def messengers():
     """Settings of both messengers, Telegram's a fake that says what the bot is called."""
     with FakeTelegram() as telegram:
@@ -413,6 +491,17 @@ def test_links_are_made_for_a_customer(support, filled, messengers, database):
     with database.session_scope() as session:
         kept = {(row.token_hash, row.customer_id) for row in session.scalars(select(Link))}
     assert kept == {(hashlib.sha256(token.encode()).hexdigest(), "c-1") for token in found.groups()}
+
+
+def test_links_are_made_for_customers_of_another_crm(support, retail, messengers):
+    """One by one: a REST API does not list them all."""
+    _, settings = retail
+    known, unknown, everybody = (support("link", who, **settings, **messengers) for who in ("501", "c-1", "--all"))
+
+    assert known.exit_code == 0, known.output
+    assert "the CRM has no customer 'c-1'" in unknown.stderr
+    assert "only the embedded CRM can list" in everybody.stderr
+    assert unknown.stdout == everybody.stdout == ""
 
 
 def test_a_messenger_that_is_not_set_up_is_said_so(support, filled, messengers):

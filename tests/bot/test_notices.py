@@ -21,6 +21,9 @@ FILE = Path(__file__).parents[2] / "data" / "notices.yml"
 KNOWN_VALUES = {
     "answer_sent": {"agent", "ticket", "masked"},
     "ticket_disputed": {"agent", "ticket", "masked"},
+    "pair_matched": {"agent", "ticket", "masked"},
+    "pair_joined": {"agent", "ticket", "masked"},
+    "pair_unmatched": {"agent", "ticket", "masked"},
     "unlinked": set(),
     "takes_longer": {"agent"},
     "not_answered": {"agent"},
