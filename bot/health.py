@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from sqlalchemy import func, select
+from sqlalchemy import false, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,7 @@ from bot.models import InboxItem, OutboxItem
 from bot.rasa import RasaClient
 from handoff.database import Database
 from handoff.mail.imap import ImapIntake
-from handoff.models import LetterIn, LetterOut
+from handoff.models import LetterIn, LetterOut, Ticket
 
 
 def health_router(
@@ -84,7 +84,7 @@ def health_router(
 
 
 def queue_states(session: Session, now: datetime) -> dict[str, dict[str, float]]:
-    """Depth, age of the oldest item in seconds, and stuck items of inbox, outbox and letters."""
+    """Depth, age of the oldest item in seconds, and stuck items of each queue; "crm" are tickets that wait for it."""
 
     def state(waiting: Any, stuck: Any, since: Any) -> dict[str, float]:
         depth, oldest = session.execute(select(func.count(), func.min(since)).where(waiting)).one()
@@ -100,5 +100,6 @@ def queue_states(session: Session, now: datetime) -> dict[str, dict[str, float]]
         "inbox": state(InboxItem.state == "waiting", InboxItem.state == "stuck", InboxItem.received_at),
         "outbox": state(OutboxItem.state == "waiting", OutboxItem.state == "stuck", OutboxItem.created_at),
         "letters": state(unsent, LetterOut.state == "stuck", LetterOut.created_at),
+        "crm": state(Ticket.match_at.is_not(None) & (Ticket.state == "open"), false(), Ticket.opened_at),
         "letters_in": state(LetterIn.outcome == "", LetterIn.outcome == "quarantined", LetterIn.received_at),
     }

@@ -19,7 +19,7 @@ GARBAGE = b"<html><body>Welcome to the network of this hotel</body></html>"
 class FakeCrm:
     """Answers GET requests until `close`. `asked` are path and query of each; `fault` is what goes wrong from now on.
 
-    `fault`: an HTTP status, bytes instead of the answer, or "hang" for no answer at all.
+    `fault`: an HTTP status, bytes instead of the answer, "hang" for no answer at all, "drip" for one without an end.
     """
 
     def __init__(self) -> None:
@@ -51,6 +51,11 @@ class FakeCrm:
         status, found = self.find(path, query, headers)
         return status, json.dumps(found, ensure_ascii=False).encode()
 
+    def drip(self, output: Any) -> None:
+        """A byte now and then, faster than any time-out between two of them."""
+        while not self._closing.wait(0.02):
+            output.write(b" ")
+
     def find(self, path: str, query: Query, headers: Any) -> tuple[int, Any]:
         """What this CRM knows."""
         raise NotImplementedError
@@ -72,8 +77,10 @@ def _handler(crm: FakeCrm) -> type[BaseHTTPRequestHandler]:
             status, body = crm.respond(parts.path, parse_qs(parts.query, strict_parsing=True), self.headers)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) if crm.fault != "drip" else 1_000_000))
             self.end_headers()
+            if crm.fault == "drip":
+                crm.drip(self.wfile)
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:

@@ -111,13 +111,8 @@ class RestCrm:
         """
         if time.monotonic() < self._resting_until:
             raise CrmUnavailable("the CRM failed a moment ago")
-        values["token"] = self._token
-        query = {key: _filled(said, values) for key, said in look_up.query.items()}
-        path = _filled(look_up.path.lstrip("/"), {key: quote(value, safe="") for key, value in values.items()})
-        headers = {key: str(_filled(said, values)) for key, said in self._mapping.headers.items()}
         try:
-            async with asyncio.timeout(self._timeout_s), httpx.AsyncClient(verify=self._tls, timeout=None) as http:  # noqa: S113  the time-out is around it
-                answer = await http.get(f"{self._url}/{path}", params=query, headers=headers)
+            answer = await self._get(look_up, values | {"token": self._token})
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             self._fail(logging.WARNING, f"{name}: no answer ({type(error).__name__})")
         if answer.status_code == 404 and look_up.not_found:
@@ -134,6 +129,17 @@ class RestCrm:
         if not all(isinstance(row, dict) for row in rows):
             self._fail(logging.ERROR, f"{name}: there are no objects at {look_up.rows!r}; see {name}.rows")
         return rows
+
+    async def _get(self, look_up: LookUp, values: dict[str, str]) -> httpx.Response:
+        query = {key: _filled(said, values) for key, said in look_up.query.items()}
+        path = _filled(look_up.path.lstrip("/"), {key: quote(value, safe="") for key, value in values.items()})
+        headers = {key: _filled(said, values) for key, said in self._mapping.headers.items()}
+        # httpx's own time-out begins anew with every piece of the answer.
+        async with (
+            asyncio.timeout(self._timeout_s),
+            httpx.AsyncClient(verify=self._tls, timeout=self._timeout_s) as http,
+        ):
+            return await http.get(f"{self._url}/{path}", params=query, headers=headers)
 
     def _expect(self, name: str, rows: list[Row], places: list[str]) -> None:
         """Rows that all lack what they are known by show a slip in the mapping, not that there is nothing."""

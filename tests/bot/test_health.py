@@ -14,6 +14,7 @@ from bot import outbox
 from bot.health import health_router
 from bot.models import InboxItem, OutboxItem
 from handoff.database import Database
+from handoff.models import Ticket
 
 NOW = datetime.now(UTC)
 
@@ -85,6 +86,25 @@ async def test_health_tells_depth_age_and_what_is_stuck(database, rasa, operator
     assert "web" in health["channels"]
     assert health["mail"] == {"sending": "off: letters wait", "last_poll_age_s": None}
     assert old.state == "waiting"
+
+
+async def test_tickets_that_wait_for_the_crm_are_a_queue(database, rasa, operator):
+    """An outage of the CRM shows: how many customers it concerns, and since when."""
+    with database.session_scope() as session:
+        for key, state, waits in (("a", "open", True), ("b", "closed", True), ("c", "open", False)):
+            session.add(
+                Ticket(
+                    topic="case/delay", topic_title="x", language="en", channel="web", sender_id="web:a",
+                    opening_key=key, display_name="", agent_names={}, snapshot={}, opened_at=NOW - timedelta(minutes=9),
+                    answer_by=NOW, state=state, match_at=NOW if waits else None,
+                )
+            )  # fmt: skip
+
+    async with operator(database) as browser:
+        crm = (await browser.get("/healthz")).json()["crm"]
+
+    assert (crm["waiting"], crm["stuck"]) == (1, 0)
+    assert 540 <= crm["oldest_s"] < 560
 
 
 async def test_metrics_are_text_that_prometheus_reads(database, rasa_away, operator, arrived):

@@ -232,7 +232,8 @@ class TestOutages:
             (404, "ERROR", "check CRM_URL"),
             (401, "ERROR", "check CRM_TOKEN"),
             (403, "ERROR", "check CRM_TOKEN"),
-            ("hang", "WARNING", "no answer (TimeoutError)"),
+            ("hang", "WARNING", "no answer ("),
+            ("drip", "WARNING", "no answer (TimeoutError)"),
             (GARBAGE, "ERROR", "is not JSON with"),
             (b"[" * 100_000, "ERROR", "is not JSON with"),
             (b'{"success": true}', "ERROR", "is not JSON with"),
@@ -245,7 +246,7 @@ class TestOutages:
     ) -> None:
         """The customer would be told that his order does not exist; and the log says what to do, without any data."""
         retail.fault = fault  # type: ignore[assignment]
-        crm = retail_crm(retail, timeout_s=0.3 if fault == "hang" else 5.0)
+        crm = retail_crm(retail, timeout_s=0.3 if fault in ("hang", "drip") else 5.0)
 
         for asked in (crm.order("48213"), crm.customer("501"), crm.orders_of("501")):
             with pytest.raises(CrmUnavailable):
