@@ -34,6 +34,7 @@ from bot.models import InboxItem, KnowledgeGap, OutboxItem
 from bot.notices import ConversationNotices, NoticeFileInvalid, NoticeTexts
 from handoff.crm.connect import connect
 from handoff.crm.csv_import import import_csv
+from handoff.crm.port import CrmPort
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.errors import HandoffError
@@ -170,7 +171,7 @@ def crm_find(number: Annotated[str, typer.Argument(help="an order number, as a c
     """Show what the CRM answers about an order and its customer: to try out CRM_URL and a mapping."""
     database = _database()
     try:
-        source = connect(_settings(), database)
+        source = _crm(database)
         order = asyncio.run(source.order(normalise_order_number(number)))
         customer = asyncio.run(source.customer(order.customer_id if order else ""))
         orders = asyncio.run(source.orders_of(customer.customer_id)) if customer else []
@@ -212,8 +213,7 @@ def assign(
     """Say whose an unverified ticket is: the customer gets the confirmation, answers that waited go out."""
     database = _database()
     try:
-        crm = connect(_settings(), database)
-        asyncio.run(assign_ticket(database, crm, ticket, customer, order, _desk(), datetime.now(UTC)))
+        asyncio.run(assign_ticket(database, _crm(database), ticket, customer, order, _desk(), datetime.now(UTC)))
     except (HandoffError, ShopFileInvalid) as error:
         raise Refused(str(error)) from None
     typer.echo(f"ticket {ticket} belongs to {customer}")
@@ -295,7 +295,7 @@ def _customers(database: Database) -> Sequence[str]:
 
 def _has_address(database: Database, customer_id: str) -> bool:
     try:
-        customer = asyncio.run(connect(_settings(), database).customer(customer_id))
+        customer = asyncio.run(_crm(database).customer(customer_id))
     except HandoffError as error:
         raise Refused(str(error)) from None
     return customer is not None and bool(customer.addresses)
@@ -367,6 +367,12 @@ def _database() -> Database:
     except SQLAlchemyError as error:
         raise Refused(f"the database is away: {error}") from None
     return database
+
+
+def _crm(database: Database) -> CrmPort:
+    """The CRM that is set; what it logs for the service, a command prints as its error."""
+    logging.getLogger("handoff.crm").addHandler(logging.NullHandler())
+    return connect(_settings(), database)
 
 
 def _desk() -> Desk:

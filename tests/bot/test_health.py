@@ -95,7 +95,8 @@ async def test_tickets_that_wait_for_the_crm_are_a_queue(database, rasa, operato
             session.add(
                 Ticket(
                     topic="case/delay", topic_title="x", language="en", channel="web", sender_id="web:a",
-                    opening_key=key, display_name="", agent_names={}, snapshot={}, opened_at=NOW - timedelta(minutes=9),
+                    opening_key=key, display_name="", agent_names={}, snapshot={},
+                    opened_at=datetime.now(UTC) - timedelta(minutes=9),
                     answer_by=NOW, state=state, match_at=NOW if waits else None,
                 )
             )  # fmt: skip
