@@ -368,7 +368,7 @@ class DyingDatabase(Database):
     """Ends the process before or after the commit of one of its transactions."""
 
     def __init__(self, database: Database, dies_at: int, committed: bool) -> None:
-        self.engine, self._sessions, self.url = database.engine, database._sessions, database.url
+        vars(self).update(vars(database))
         self._left, self._committed = dies_at, committed
 
     async def run(self, work, *args, **kwargs):
