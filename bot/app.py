@@ -38,6 +38,7 @@ from handoff.database import Database
 from handoff.desk import Desk
 from handoff.mail.imap import ImapIntake
 from handoff.mail.inbound import take_in
+from handoff.mail.modes import mode_named
 from handoff.mail.outgoing import LetterSender
 from handoff.matching import Matching
 from handoff.pages import not_me_pages, unlink_pages
@@ -87,6 +88,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         data_dir=settings.data_dir,
         signing_key=settings.signing_key(),
         notices=notices,
+        mode=mode_named(settings.handoff_mode),
     )
 
     extras = _demo(settings, database, desk) if demo else None

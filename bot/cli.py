@@ -40,6 +40,7 @@ from handoff.desk import Desk
 from handoff.errors import HandoffError
 from handoff.identifiers import ADDRESS, mask_address, normalise_order_number
 from handoff.links import make_links
+from handoff.mail.modes import mode_named
 from handoff.matching import assign as assign_ticket
 from handoff.models import CrmAddress, LetterIn, LetterOut
 from handoff.reports import letters_as_json, tickets_as_json
@@ -108,6 +109,7 @@ def demo() -> None:
             "crm_url": "",
             "support_address": "support@jeans.example",
             "agents_address": "agents@jeans.example",
+            "handoff_mode": "desk",
         }
     )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -386,6 +388,7 @@ def _desk() -> Desk:
         data_dir=settings.data_dir,
         signing_key=settings.signing_key(),
         notices=ConversationNotices(NoticeTexts(ROOT / "data" / "notices.yml"), shop),
+        mode=mode_named(settings.handoff_mode),
     )
 
 

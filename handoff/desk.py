@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from handoff.mail.modes import DeskMode, Mode
 from handoff.notices import Notices
 from handoff.shop import Shop
 
 
 @dataclass(frozen=True)
 class Desk:
-    """The shop's support desk: who we are, where letters go, what signs our addresses and links."""
+    """The shop's support desk: who we are, where letters go, what signs our addresses and links, who answers."""
 
     shop: Shop
     support_address: str
@@ -20,3 +21,4 @@ class Desk:
     data_dir: Path
     signing_key: bytes
     notices: Notices
+    mode: Mode = field(default_factory=DeskMode)

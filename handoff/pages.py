@@ -16,7 +16,7 @@ from handoff.database import Database
 from handoff.desk import Desk
 from handoff.links import revoke
 from handoff.mail.addresses import LinkPurpose, read_link_token
-from handoff.mail.compose import render_page
+from handoff.mail.rendering import render
 from handoff.models import Binding, Ticket
 from handoff.shop import LANGUAGES
 from handoff.tickets import dispute_ticket
@@ -95,5 +95,5 @@ def _pages(
 
 def _shown(desk: Desk, page: Page) -> HTMLResponse:
     language, template = page
-    content = render_page(language, template, {"language": language, "shop": desk.shop.name})
+    content = render(language, template, {"language": language, "shop": desk.shop.name})
     return HTMLResponse(content, 404 if page == UNKNOWN else 200, HEADERS)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from handoff.mail.modes import ModeName
 
 TELEGRAM_TOKEN = re.compile(r"\d+:[\w-]+", re.ASCII)
 WEBHOOK_SECRET = re.compile(r"[\w-]{1,256}", re.ASCII)
@@ -46,7 +47,7 @@ class Settings(BaseSettings):
     imap_url: str = ""
     support_address: str = "support@jeans.example"
     agents_address: str = "agents@jeans.example"
-    handoff_mode: Literal["desk"] = "desk"
+    handoff_mode: ModeName = "desk"
     secret_key: str = ""
     demo_port: int = Field(default=8000, ge=0, le=65535)
 
@@ -107,6 +108,12 @@ class Settings(BaseSettings):
             raise ValueError("SECRET_KEY must be set with PostgreSQL: every machine has to sign with the same one")
         if self.rasa_url and not self.rasa_token:
             raise ValueError("RASA_TOKEN must be set with RASA_URL: it protects the engine and its calls to us")
+        return self
+
+    @model_validator(mode="after")
+    def _a_desk_of_its_own(self) -> Settings:
+        if self.handoff_mode == "external" and self.agents_address.casefold() == self.support_address.casefold():
+            raise ValueError("AGENTS_ADDRESS must be the other desk's own address with HANDOFF_MODE=external")
         return self
 
     @property

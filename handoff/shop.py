@@ -36,7 +36,10 @@ class Hours:
 
 @dataclass(frozen=True)
 class Shop:
-    """Everything shop.yml says; a fact that is None has not been decided and is answered honestly."""
+    """Everything shop.yml says; a fact that is None has not been decided and is answered honestly.
+
+    `language` is the agents': labels in their letters. `currency` belongs to sums that the CRM holds as bare numbers.
+    """
 
     name: str
     zone: ZoneInfo
@@ -46,6 +49,8 @@ class Shop:
     overload: bool
     facts: dict[str, dict[str, str] | None]
     phrases: dict[str, dict[str, str]] = field(default_factory=dict)
+    language: str = LANGUAGES[0]
+    currency: str = ""
 
     def agent_names(self, language: str) -> list[str]:
         """First names of the agents in one language."""
@@ -99,7 +104,8 @@ class _Reader:
         self.path = path
 
     def shop(self, raw: dict[str, Any]) -> Shop:
-        known = {"name", "timezone", "hours", "first_answer", "agents", "overload", "facts", "phrases"}
+        known = {"name", "language", "currency", "timezone", "hours", "first_answer", "agents", "overload"}
+        known |= {"facts", "phrases"}
         for key in raw:
             if key not in known:
                 raise self.wrong(key, f"unknown; known are {', '.join(sorted(known))}")
@@ -124,6 +130,8 @@ class _Reader:
             overload=bool(raw.get("overload", False)),
             facts={str(n): ({lang: str(s[lang]) for lang in LANGUAGES} if s else None) for n, s in facts.items()},
             phrases={lang: {str(k): str(v) for k, v in phrases[lang].items()} for lang in LANGUAGES},
+            language=self.language(raw.get("language", LANGUAGES[0])),
+            currency=str(raw.get("currency") or ""),
         )
 
     def wrong(self, place: str, remedy: str) -> ShopFileInvalid:
@@ -131,6 +139,11 @@ class _Reader:
 
     def missing(self, place: str) -> str:
         raise self.wrong(place, "missing")
+
+    def language(self, name: Any) -> str:
+        if name not in LANGUAGES:
+            raise self.wrong("language", f"{name!r} is not spoken here; write {' or '.join(LANGUAGES)}")
+        return str(name)
 
     def zone(self, name: Any) -> ZoneInfo:
         try:

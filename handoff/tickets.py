@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from pathlib import PurePath
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from handoff.compensation import days_late, suggested_compensation
 from handoff.crm.port import Customer, Order
 from handoff.desk import Desk as Desk
 from handoff.errors import HandoffError
-from handoff.files import file_path, unattached_files
+from handoff.files import unattached_files
 from handoff.hours import answer_by, spoken_deadline, written_deadline
 from handoff.identifiers import mask_address, normalise_address
 from handoff.identity import Requester
 from handoff.mail.addresses import without_reply_addresses
+from handoff.mail.attachments import attachments_of
 from handoff.mail.compose import Attachment, moment
 from handoff.mail.posting import post_letter
 from handoff.mail.reading import ReadLetter, read_letter, storable
@@ -31,9 +32,6 @@ from handoff.words import words
 
 #: Photos sent shortly before a case belong to it.
 FILES_BELONG = timedelta(hours=24)
-
-#: Topics in which the shop owes more than an answer (seed: "partial return of funds in the event of a delay").
-COMPENSATED_TOPICS = frozenset({"case/delay", "case/compensation", "case/lost_parcel"})
 
 #: A requester's older tickets shown to the agents.
 PAST_TICKETS = 5
@@ -119,12 +117,12 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
         return _opened(known[0], case.language, desk, now, joined=known[1])
     same = _same_case(session, case.topic, requester)
     if same is not None:
-        _join(session, same, case, _attach_files(session, same, case.sender_id, now, desk), desk, now)
+        _join(session, same, case, _take_files(session, same, case.sender_id, now, desk), desk, now)
         return _opened(same, case.language, desk, now, joined=True)
     ticket = _new_ticket(session, case, requester, desk, now)
     for line in case.transcript:
         _add_line(session, ticket, line)
-    files = _attach_files(session, ticket, case.sender_id, now, desk)
+    files = _take_files(session, ticket, case.sender_id, now, desk)
     post_letter(
         session,
         ticket,
@@ -132,7 +130,7 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
         "agents",
         "ticket",
         f"opened:{ticket.number}:agents",
-        _case_facts(session, ticket, case, desk, now),
+        _case_facts(session, ticket, case, files, desk, now),
         now,
         files,
     )
@@ -168,16 +166,8 @@ def add_to_ticket(
     for file in files:
         file.ticket_number = number
     lines = [Line("customer", text, now)] if text else []
-    post_letter(
-        session,
-        ticket,
-        desk,
-        "agents",
-        "follow_up",
-        f"added:{number}:{key}",
-        {"lines": _spoken_lines(lines, ticket, desk), "promised": _promise(ticket, desk, now)},
-        now,
-        _stored_attachments(files, desk),
+    _tell_addition(
+        session, ticket, f"added:{number}:{key}", lines, attachments_of(session, ticket, files, desk), desk, now
     )
     return True
 
@@ -226,7 +216,8 @@ def assign_requester(
     claimed = normalise_address(ticket.claimed_address or "")
     registered = {normalise_address(address): address for address in sorted(customer.addresses)}
     requester = Requester(customer, order, registered.get(claimed) or min(customer.addresses))
-    _give_to(session, ticket, requester, now)
+    facts = _give_to(session, ticket, requester, desk, now)
+    post_letter(session, ticket, desk, "agents", "assigned", f"assigned:{number}", facts, now)
     _confirm(session, ticket, desk, now)
     _send_waiting_answers(session, number, ticket, desk, now)
 
@@ -242,16 +233,19 @@ def settle_claim(session: Session, number: int, requester: Requester | None, des
         return
     ticket.match_at = None
     same = _same_case(session, ticket.topic, requester)
+    facts: dict[str, Any] = {"joined": same.number if same else None, "days_late": 0}
     if requester is None:
         _add_entry(session, ticket, "system", "note", "no match", now, source_key="checked")
         desk.notices.announce(session, ticket, "pair_unmatched", now)
     elif same is None:
-        assign_requester(session, number, requester.customer, requester.order, desk, now)
+        facts |= _give_to(session, ticket, requester, desk, now)
+        _confirm(session, ticket, desk, now)
+        _send_waiting_answers(session, number, ticket, desk, now)
         desk.notices.announce(session, ticket, "pair_matched", now)
     else:
         _merge(session, ticket, same, requester, desk, now)
         desk.notices.announce(session, ticket, "pair_joined", now)
-    facts = {"joined": same.number if same else None, "promised": _promise(ticket, desk, now)}
+    facts["promised"] = _promise(ticket, desk, now, desk.shop.language)
     post_letter(session, ticket, desk, "agents", "checked", f"checked:{number}", facts, now)
 
 
@@ -278,20 +272,21 @@ def _merge(session: Session, ticket: Ticket, same: Ticket, requester: Requester,
         claimed_order=None,
         claimed_address=None,
     )
-    _join(session, same, case, _stored_attachments(files, desk), desk, now)
+    _join(session, same, case, attachments_of(session, same, files, desk), desk, now)
     _send_waiting_answers(session, ticket.number, same, desk, now)
-    _give_to(session, ticket, requester, now)
+    _give_to(session, ticket, requester, desk, now)
     ticket.state = "closed"
 
 
-def _give_to(session: Session, ticket: Ticket, requester: Requester, now: datetime) -> None:
-    """Make the ticket the customer's; what was claimed is not needed any more."""
+def _give_to(session: Session, ticket: Ticket, requester: Requester, desk: Desk, now: datetime) -> dict[str, Any]:
+    """Make the ticket the customer's; what was claimed is not needed any more. What the agents' letter says of it."""
     ticket.requester = requester.registered_address
     ticket.customer_id = requester.customer.customer_id
     ticket.order_number = requester.order.number if requester.order else None
     ticket.snapshot = _snapshot(requester.customer, requester.order)
     ticket.claimed_address = ticket.claimed_order = ticket.match_at = None
     _add_entry(session, ticket, "system", "note", "assigned", now, source_key="assigned")
+    return {"days_late": days_late(ticket.snapshot.get("order"), now, desk.shop.zone)}
 
 
 def _send_waiting_answers(session: Session, number: int, ticket: Ticket, desk: Desk, now: datetime) -> None:
@@ -354,7 +349,7 @@ def file_customer_letter(
         "agents",
         "customer_reply",
         f"customer:{ticket.number}:{letter.id}",
-        {"text": text, "promised": _promise(ticket, desk, now)},
+        {"text": text, "promised": _promise(ticket, desk, now, desk.shop.language)},
         now,
         read.attachments,
     )
@@ -393,9 +388,11 @@ def _storable(case: Case) -> Case:
     return replace(
         case,
         display_name=storable(case.display_name),
+        topic_title=storable(case.topic_title),
         transcript=tuple(replace(line, text=storable(line.text)) for line in case.transcript),
         claimed_order=storable(case.claimed_order) if case.claimed_order else None,
         claimed_address=storable(case.claimed_address) if case.claimed_address else None,
+        own_words=storable(case.own_words),
     )
 
 
@@ -445,20 +442,26 @@ def _join(session: Session, ticket: Ticket, case: Case, files: Sequence[Attachme
     ]
     for line in lines:
         _add_line(session, ticket, line)
-    post_letter(
-        session,
-        ticket,
-        desk,
-        "agents",
-        "follow_up",
-        _joining(case),
-        {"lines": _spoken_lines(lines, ticket, desk), "promised": _promise(ticket, desk, now)},
-        now,
-        files,
-    )
+    _tell_addition(session, ticket, _joining(case), lines, files, desk, now)
+
+
+def _tell_addition(
+    session: Session,
+    ticket: Ticket,
+    purpose: str,
+    lines: Sequence[Line],
+    files: Sequence[Attachment],
+    desk: Desk,
+    now: datetime,
+) -> None:
+    """Tell the agents, in the ticket's thread, what came in the conversation."""
+    facts = {"lines": _spoken_lines(lines, files, desk), "promised": _promise(ticket, desk, now, desk.shop.language)}
+    post_letter(session, ticket, desk, "agents", "follow_up", purpose, facts, now, files)
 
 
 def _new_ticket(session: Session, case: Case, requester: Requester | None, desk: Desk, now: datetime) -> Ticket:
+    snapshot = _snapshot(requester.customer, requester.order) if requester else {}
+    late = days_late(snapshot.get("order"), now, desk.shop.zone)
     ticket = Ticket(
         topic=case.topic,
         topic_title=case.topic_title,
@@ -474,8 +477,8 @@ def _new_ticket(session: Session, case: Case, requester: Requester | None, desk:
         claimed_order=None if requester else case.claimed_order,
         priority="urgent" if case.urgent else "normal",
         agent_names=desk.shop.agent_for(case.sender_id),
-        suggested_compensation=_compensation(case.topic, desk),
-        snapshot=_snapshot(requester.customer, requester.order) if requester else {},
+        suggested_compensation=suggested_compensation(case.topic, late, overload=desk.shop.overload),
+        snapshot=snapshot,
         match_at=now if case.unchecked and requester is None else None,
         opened_at=now,
         answer_by=answer_by(desk.shop, now).alarm,
@@ -485,19 +488,14 @@ def _new_ticket(session: Session, case: Case, requester: Requester | None, desk:
     return ticket
 
 
-def _compensation(topic: str, desk: Desk) -> str | None:
-    if topic not in COMPENSATED_TOPICS:
-        return None
-    return "full_refund_and_free_jeans" if desk.shop.overload else "partial_refund"
-
-
 def _snapshot(customer: Customer, order: Order | None) -> dict[str, Any]:
     """Order and customer as they are now: the agents must see what was true when the customer wrote."""
-    kept = asdict(order) if order else None
-    if kept:
-        for name in ("promised_on", "placed_on"):
-            kept[name] = kept[name].isoformat() if kept[name] else ""
-    return {"customer": {"name": customer.name, "language": customer.language}, "order": kept}
+    kept = {name: _as_text(value) for name, value in asdict(order).items()} if order else None
+    return {"customer": {"name": storable(customer.name), "language": customer.language}, "order": kept}
+
+
+def _as_text(value: str | date | None) -> str:
+    return value.isoformat() if isinstance(value, date) else storable(value or "")
 
 
 def _opened(ticket: Ticket, language: str, desk: Desk, now: datetime, joined: bool) -> Opened:
@@ -512,9 +510,9 @@ def _opened(ticket: Ticket, language: str, desk: Desk, now: datetime, joined: bo
     )
 
 
-def _promise(ticket: Ticket, desk: Desk, now: datetime) -> str:
+def _promise(ticket: Ticket, desk: Desk, now: datetime, language: str) -> str:
     """By when the next answer comes, as letters say it."""
-    return written_deadline(desk.shop, _promised(ticket, desk, now), ticket.language)
+    return written_deadline(desk.shop, _promised(ticket, desk, now), language)
 
 
 def _promised(ticket: Ticket, desk: Desk, now: datetime) -> datetime:
@@ -534,43 +532,51 @@ def _confirm(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> Non
         "customer",
         "confirmation",
         f"opened:{ticket.number}:customer",
-        {"promised": _promise(ticket, desk, now)},
+        {"promised": _promise(ticket, desk, now, ticket.language)},
         now,
     )
 
 
-def _case_facts(session: Session, ticket: Ticket, case: Case, desk: Desk, now: datetime) -> dict[str, Any]:
+def _case_facts(
+    session: Session, ticket: Ticket, case: Case, files: Sequence[Attachment], desk: Desk, now: datetime
+) -> dict[str, Any]:
     """What the first letter to the agents says besides the ticket itself."""
-    spoken = words(ticket.language)
-    past = (
-        session.scalars(
-            select(Ticket)
-            .where(Ticket.customer_id == ticket.customer_id, Ticket.number != ticket.number)
-            .order_by(Ticket.number.desc())
-            .limit(PAST_TICKETS)
-        ).all()
-        if ticket.customer_id
-        else []
+    spoken = words(desk.shop.language)
+    earlier = (
+        select(Ticket)
+        .where(Ticket.customer_id == ticket.customer_id, Ticket.number != ticket.number)
+        .order_by(Ticket.number.desc())
+        .limit(PAST_TICKETS)
     )
+    past = session.scalars(earlier).all() if ticket.customer_id else []
+    asked = next((line.at for line in reversed(case.transcript) if line.text == case.own_words), ticket.opened_at)
     return {
+        "asked_at": moment(desk, asked, desk.shop.language),
         "own_words": " ".join(case.own_words.split())[:OWN_WORDS_LENGTH],
-        "promised": _promise(ticket, desk, now),
+        "promised": _promise(ticket, desk, now, desk.shop.language),
+        "days_late": days_late(ticket.snapshot.get("order"), now, desk.shop.zone),
         "past": [
-            {
-                "number": earlier.number,
-                "title": earlier.topic_title,
-                "opened_at": moment(desk, earlier.opened_at, ticket.language),
-                "open": earlier.state == "open",
-            }
-            for earlier in past
+            (
+                f"#{one.number}",
+                f"{one.topic_title}, {moment(desk, one.opened_at, desk.shop.language)}, {spoken['states'][one.state]}",
+            )
+            for one in past
         ],
-        "compensation": spoken["compensations"].get(ticket.suggested_compensation, ""),
-        "lines": _spoken_lines(case.transcript, ticket, desk),
+        "compensation": spoken["compensations"][ticket.suggested_compensation]
+        if ticket.suggested_compensation
+        else None,
+        "lines": _spoken_lines(case.transcript, files, desk),
     }
 
 
-def _spoken_lines(lines: Sequence[Line], ticket: Ticket, desk: Desk) -> list[dict[str, str]]:
-    return [{"author": line.author, "text": line.text, "at": moment(desk, line.at, ticket.language)} for line in lines]
+def _spoken_lines(lines: Sequence[Line], files: Sequence[Attachment], desk: Desk) -> list[dict[str, str]]:
+    """What was said and sent, in its order, with times as the agents read them."""
+    sent = words(desk.shop.language)["sent_file"]
+    told = [*lines, *(Line("customer", sent.format(name=file.name), file.at) for file in files if file.at)]
+    return [
+        {"author": line.author, "text": line.text, "at": moment(desk, line.at, desk.shop.language)}
+        for line in sorted(told, key=lambda line: line.at)
+    ]
 
 
 def _add_line(session: Session, ticket: Ticket, line: Line) -> None:
@@ -608,19 +614,9 @@ def _add_entry(
     return True
 
 
-def _attach_files(session: Session, ticket: Ticket, sender_id: str, now: datetime, desk: Desk) -> list[Attachment]:
+def _take_files(session: Session, ticket: Ticket, sender_id: str, now: datetime, desk: Desk) -> list[Attachment]:
     """Give the ticket the files that the conversation sent lately."""
     files = unattached_files(session, sender_id, now - FILES_BELONG)
     for file in files:
         file.ticket_number = ticket.number
-    return _stored_attachments(files, desk)
-
-
-def _stored_attachments(files: Sequence[StoredFile], desk: Desk) -> list[Attachment]:
-    """Files under names that say what they are; the kept name is a secret of the disk."""
-    return [
-        Attachment(
-            f"file-{index}{PurePath(file.name).suffix}", file.media_type, file_path(desk.data_dir, file).read_bytes()
-        )
-        for index, file in enumerate(files, 1)
-    ]
+    return attachments_of(session, ticket, files, desk)

@@ -10,17 +10,13 @@ from datetime import date, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from functools import cache
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
-from jinja2.runtime import Context
-from markupsafe import Markup, escape
 
 from handoff.desk import Desk
 from handoff.mail.addresses import link_token, message_id, reply_address
+from handoff.mail.rendering import render
 from handoff.models import Audience, Ticket
-from handoff.words import TEMPLATES, words
+from handoff.words import words
 
 #: Letters of up to 25 MB pass nearly everywhere (Gmail's limit); base64 makes 18 MB of files into 24.7 MB.
 MAX_ATTACHED_BYTES = 18_000_000
@@ -28,17 +24,21 @@ MAX_ATTACHED_BYTES = 18_000_000
 #: Long enough for real names, too short for a message hidden in one.
 MAX_NAME_LENGTH = 40
 
+#: A sum that the CRM holds without a currency.
+BARE_SUM = re.compile(r"\d[\d .,\u00a0\u202f]*")
+
 #: Only well-formed ids of other people's letters are repeated in our headers.
 MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,200}@[!-;=?-~]{1,200}>")
 
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file that goes with a letter."""
+    """A file that goes with a letter; `at` is when it came in a conversation, None for one that came by letter."""
 
     name: str
     media_type: str
     content: bytes
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,16 @@ class Draft:
 def compose(desk: Desk, ticket: Ticket, draft: Draft, now: datetime) -> EmailMessage:
     """The complete letter, headers and all; the same draft always gives the same Message-ID."""
     letter = EmailMessage(policy=SMTP)
-    facts = {**ticket_facts(desk, ticket), **draft.facts, "is_reply": bool(draft.thread)}
+    to_agents = draft.audience == "agents"
+    language = desk.shop.language if to_agents else ticket.language
+    ours = reply_address(desk.signing_key, desk.support_address, ticket.number, draft.audience)
+    reply_to = desk.mode.reply_to(ticket, ours) if to_agents else ours
+    reply = {"is_reply": bool(draft.thread), "replies_reach_us": reply_to == ours}
+    facts = {**ticket_facts(desk, ticket, language), **draft.facts, **reply}
     letter["From"] = Address(_sender(desk, ticket, draft.audience), addr_spec=desk.support_address)
     letter["To"] = Address(addr_spec=draft.to_address)
-    letter["Reply-To"] = Address(
-        addr_spec=reply_address(desk.signing_key, desk.support_address, ticket.number, draft.audience)
-    )
-    letter["Subject"] = one_line(_render(ticket.language, "letter.subject", facts), 200)
+    letter["Reply-To"] = Address(addr_spec=reply_to)
+    letter["Subject"] = one_line(render(language, "letter.subject", facts), 200)
     letter["Date"] = now
     stamp = ticket.opened_at.isoformat()
     letter["Message-ID"] = message_id(desk.signing_key, desk.support_address, draft.purpose, stamp)
@@ -79,37 +82,40 @@ def compose(desk: Desk, ticket: Ticket, draft: Draft, now: datetime) -> EmailMes
         # The root and the newest are enough for every mail program, and the header stays short.
         letter["References"] = " ".join(dict.fromkeys([thread[0], *thread[-5:]]))
     letter["X-Handoff-Ticket"] = str(ticket.number)
-    if draft.audience == "agents":
+    if to_agents:
         if ticket.requester:
             letter["X-Handoff-Requester"] = ticket.requester
         letter["X-Handoff-Verified"] = "yes" if ticket.verified else "no"
         letter["X-Handoff-Channel"] = one_line(ticket.channel, MAX_NAME_LENGTH)
         if ticket.priority == "urgent":
             letter["X-Priority"] = "1"
-    _fill(letter, ticket.language, draft, facts)
+    _fill(letter, language, draft, facts, automatic=draft.automatic and (desk.mode.automatic or not to_agents))
+    if draft.facts.get("compensation") and not desk.mode.confidential:
+        note = render(language, "for_agents.txt", facts)
+        letter.add_attachment(note, filename=f"for-agents-{ticket.number}.txt", cte="base64")
     return letter
 
 
 def compose_notice(desk: Desk, language: str, draft: Draft, now: datetime) -> EmailMessage:
     """A letter from the shop itself, about no ticket."""
     letter = EmailMessage(policy=SMTP)
-    facts = {"language": language, "shop": desk.shop.name, **draft.facts}
+    facts = {"language": language, "say": words(language), "shop": desk.shop.name, **draft.facts}
     letter["From"] = Address(_plain_name(desk.shop.name), addr_spec=desk.support_address)
     letter["To"] = Address(addr_spec=draft.to_address)
-    letter["Subject"] = one_line(_render(language, f"{draft.template}.subject", facts), 200)
+    letter["Subject"] = one_line(render(language, f"{draft.template}.subject", facts), 200)
     letter["Date"] = now
     letter["Message-ID"] = message_id(desk.signing_key, desk.support_address, draft.purpose, now.isoformat())
-    _fill(letter, language, draft, facts)
+    _fill(letter, language, draft, facts, automatic=draft.automatic)
     return letter
 
 
-def _fill(letter: EmailMessage, language: str, draft: Draft, facts: dict[str, Any]) -> None:
-    if draft.automatic:
+def _fill(letter: EmailMessage, language: str, draft: Draft, facts: dict[str, Any], *, automatic: bool) -> None:
+    if automatic:
         letter["Auto-Submitted"] = "auto-generated"
         letter["X-Auto-Response-Suppress"] = "All"
     # Base64 keeps every line short and ASCII, whatever people write and whichever server passes it on.
-    letter.set_content(_render(language, f"{draft.template}.txt", facts), cte="base64")
-    letter.add_alternative(_render(language, f"{draft.template}.html", facts), subtype="html", cte="base64")
+    letter.set_content(render(language, f"{draft.template}.txt", facts), cte="base64")
+    letter.add_alternative(render(language, f"{draft.template}.html", facts), subtype="html", cte="base64")
     for attachment in draft.attachments:
         maintype, _, subtype = attachment.media_type.partition("/")
         letter.add_attachment(
@@ -117,12 +123,18 @@ def _fill(letter: EmailMessage, language: str, draft: Draft, facts: dict[str, An
         )
 
 
-def ticket_facts(desk: Desk, ticket: Ticket) -> dict[str, Any]:
-    """What every letter about a ticket may say; moments are in the shop's time zone."""
-    spoken = words(ticket.language)
+def ticket_facts(desk: Desk, ticket: Ticket, language: str) -> dict[str, Any]:
+    """What every letter about a ticket may say, in its reader's language; moments are in the shop's time zone.
+
+    `say` are the words of that language, `agent` is the name that the customer knows.
+    """
+    spoken = words(language)
     order, customer = ticket.snapshot.get("order"), ticket.snapshot.get("customer")
     return {
-        "language": ticket.language,
+        "language": language,
+        "say": spoken,
+        "mode": desk.mode.name,
+        "confidential": desk.mode.confidential,
         "number": ticket.number,
         "topic_title": ticket.topic_title,
         "shop": desk.shop.name,
@@ -130,27 +142,42 @@ def ticket_facts(desk: Desk, ticket: Ticket) -> dict[str, Any]:
         "channel": spoken["channels"].get(ticket.channel, ticket.channel),
         "customer_name": one_line(customer["name"], 100) if customer else "",
         "first_name": first_name(customer["name"]) if customer else "",
+        "customers_language": spoken["languages"][ticket.language] if ticket.language != desk.shop.language else "",
         "display_name": one_line(ticket.display_name, MAX_NAME_LENGTH),
         "order_number": one_line(ticket.shown_order or "", MAX_NAME_LENGTH),
-        "order": {**order, **_dates(order, spoken["date"])} if order else None,
+        "order": _shown(order, desk, spoken) if order else None,
         "requester": ticket.requester,
         "verified": ticket.verified,
         "disputed": ticket.disputed,
         "waits": ticket.match_at is not None,
-        "urgent": ticket.priority == "urgent",
+        "urgent": _urgency(ticket, spoken) if ticket.priority == "urgent" else "",
         "claimed_order": one_line(ticket.claimed_order or "", 100),
         "claimed_address": one_line(ticket.claimed_address or "", 320),
-        "opened_at": moment(desk, ticket.opened_at, ticket.language),
+        "opened_at": moment(desk, ticket.opened_at, language),
         "not_me_link": f"{desk.base_url}/not-me/{link_token(desk.signing_key, 'not-me', ticket.number)}",
     }
 
 
-def _dates(order: dict[str, str], form: str) -> dict[str, str]:
-    """The order's days as people write them; the snapshot holds them in ISO 8601."""
-    return {
-        name: date.fromisoformat(order[name]).strftime(form) if order[name] else ""
+def _shown(order: dict[str, str], desk: Desk, spoken: dict[str, Any]) -> dict[str, str]:
+    """The order as people read it: stages by name, sums with their currency, days as they are written."""
+    days = {
+        name: date.fromisoformat(order[name]).strftime(spoken["date"]) if order[name] else ""
         for name in ("promised_on", "placed_on")
     }
+    bare = BARE_SUM.fullmatch(order["sum"].strip()) and desk.shop.currency
+    return {
+        **{name: one_line(value, 300) for name, value in order.items()},
+        **days,
+        "sum": f"{order['sum'].strip()} {desk.shop.currency}" if bare else one_line(order["sum"], 100),
+        "status": spoken["stages"].get(order["status"].strip().casefold(), one_line(order["status"], 100)),
+    }
+
+
+def _urgency(ticket: Ticket, spoken: dict[str, Any]) -> str:
+    """Why the ticket is urgent: what it is about says so, or how the customer spoke."""
+    complaint = ticket.topic.startswith("complaint/") and ticket.topic != "complaint/anger"
+    why: str = spoken["urgent"]["complaint" if complaint else "anger"]
+    return why
 
 
 def moment(desk: Desk, at: datetime, language: str) -> str:
@@ -181,16 +208,11 @@ def split_attachments(files: Sequence[Attachment]) -> tuple[list[Attachment], li
     return fitting, left_out
 
 
-def render_page(language: str, name: str, facts: dict[str, Any]) -> str:
-    """A page of the small web side from templates/<language>."""
-    return _render(language, name, facts)
-
-
 def _sender(desk: Desk, ticket: Ticket, audience: Audience) -> str:
     """The display name: agents see who asks and where, the customer sees who answers."""
     if audience == "customer":
         return _plain_name(f"{ticket.agent_names[ticket.language]}, {desk.shop.name}")
-    spoken = words(ticket.language)
+    spoken = words(desk.shop.language)
     customer = ticket.snapshot.get("customer")
     name = _plain_name(first_name(customer["name"] if customer else ticket.display_name)) or spoken["customer"]
     return f"{name} ({spoken['channels'].get(ticket.channel, ticket.channel)})"
@@ -199,33 +221,3 @@ def _sender(desk: Desk, ticket: Ticket, audience: Audience) -> str:
 def _plain_name(name: str) -> str:
     """Nothing in a display name may look like an address or end its quotes."""
     return re.sub(r"[\"<>@\\:;()\[\]]", "", one_line(name, MAX_NAME_LENGTH)).strip()
-
-
-def _render(language: str, name: str, facts: dict[str, Any]) -> str:
-    return _environment(language).get_template(name).render(facts)
-
-
-@cache
-def _environment(language: str) -> Environment:
-    environment = Environment(
-        # The shared layout lies beside the languages' folders.
-        loader=FileSystemLoader([TEMPLATES / language, TEMPLATES]),
-        undefined=StrictUndefined,
-        autoescape=select_autoescape(["html"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["lines"] = _lines
-    environment.globals["plain"] = _plain
-    return environment
-
-
-@pass_context
-def _plain(context: Context, name: str) -> str:
-    """A plain-text part inside a page: as a string, so that the page escapes it, which `include` would not."""
-    return context.environment.get_template(name).render(context.get_all()).strip()
-
-
-def _lines(text: str) -> Markup:
-    """Text with its line breaks, as HTML."""
-    return Markup("<br>\n").join(escape(line) for line in text.splitlines())

@@ -39,7 +39,7 @@ def post_letter(
         audience=audience,
         template=template,
         to_address=to_address,
-        facts={**facts, "attached": len(attached), "left_out": left_out},
+        facts={**facts, "attached": [file.name for file in attached], "left_out": left_out},
         thread=_thread(session, ticket, audience),
         attachments=attached,
         automatic=automatic,

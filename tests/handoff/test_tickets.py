@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from email.message import EmailMessage
 
 import pytest
@@ -136,7 +136,7 @@ def test_past_tickets_are_shown_to_the_agents(session: Session, desk: Desk) -> N
     open_ticket(session, a_case(), maria(), desk, NOW)
     open_ticket(session, a_case("case-2", topic="case/exchange", topic_title="Обмен"), maria(), desk, LATER)
 
-    assert "#1001 Задержка заказа, 20.11.2026 15:20, открыто" in body(letters(session, "agents")[1])
+    assert "#1001:  Задержка заказа, 20.11.2026 15:20, открыто" in body(letters(session, "agents")[1])
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,77 @@ def test_compensation_is_suggested_to_the_agents_alone(
     open_ticket(session, a_case(topic=topic), maria(), desk, NOW)
 
     to_agents, to_customer = letters(session)
-    assert (suggested or "Можно предложить") in body(to_agents) if suggested else "возврат денег" not in body(to_agents)
+    if suggested is None:
+        assert "возврат денег" not in body(to_agents)
+    else:
+        assert suggested in body(to_agents)
+        assert f"(правило: {'перегрузка' if overload else 'задержка'})" in body(to_agents)
     assert "возврат" not in body(to_customer)
+
+
+@pytest.mark.parametrize(
+    ("promised", "status", "late"),
+    [
+        (date(2026, 11, 18), "production", 2),
+        (date(2026, 11, 19), "", 1),
+        (date(2026, 11, 20), "production", 0),
+        (date(2026, 11, 18), "Delivered", 0),
+        (None, "production", 0),
+    ],
+)
+def test_a_missed_promise_is_a_delay_whatever_the_customer_asks(
+    session: Session, desk: Desk, promised: date | None, status: str, late: int
+) -> None:
+    """Two days are only our fault (requirements R20, R23); an order that is over is late no more."""
+    requester = maria()
+    assert requester.order is not None
+    requester = replace(requester, order=replace(requester.order, promised_on=promised, status=status))
+    open_ticket(session, a_case(topic="case/order_question"), requester, desk, NOW)
+
+    text = body(letters(session, "agents")[0])
+    assert (f"срок прошёл, дней: {late}" in text) == bool(late)
+    assert ("частичный возврат денег (правило: задержка)" in text) == bool(late)
+
+
+@pytest.mark.parametrize(
+    ("status", "sum_", "shown"),
+    [
+        ("production", "8900.00", ["в производстве", "8900.00 ₽"]),
+        ("сшит наполовину", "100 $", ["сшит наполовину", "100 $"]),
+    ],
+)
+def test_order_facts_are_shown_as_people_write_them(
+    session: Session, desk: Desk, status: str, sum_: str, shown: list[str]
+) -> None:
+    """Stages have a name, bare sums get the shop's currency; what we do not know is left alone."""
+    desk = replace(desk, shop=replace(desk.shop, currency="₽"))
+    requester = maria()
+    assert requester.order is not None
+    requester = replace(requester, order=replace(requester.order, status=status, sum=sum_))
+    open_ticket(session, a_case(), requester, desk, NOW)
+
+    for kind in ("plain", "html"):
+        text = body(letters(session, "agents")[0], kind)
+        assert all(part in text for part in shown)
+        assert "100 $ ₽" not in text
+        assert "production" not in text
+
+
+@pytest.mark.parametrize(
+    ("topic", "why"),
+    [
+        ("case/delay", "покупатель рассержен"),
+        ("complaint/anger", "покупатель рассержен"),
+        ("complaint/slow_reply", "жалоба"),
+    ],
+)
+def test_an_urgent_letter_says_why(session: Session, desk: Desk, topic: str, why: str) -> None:
+    """The word "urgent" alone teaches agents to ignore it."""
+    open_ticket(session, a_case(topic=topic, urgent=True), maria(), desk, NOW)
+
+    letter = letters(session, "agents")[0]
+    assert f"СРОЧНО: {why}" in body(letter)
+    assert f"СРОЧНО: {why}" in body(letter, "html")
 
 
 def test_files_of_the_conversation_go_with_the_case(session: Session, desk: Desk) -> None:
@@ -167,7 +236,11 @@ def test_files_of_the_conversation_go_with_the_case(session: Session, desk: Desk
 
     to_agents, to_customer = letters(session)
     (photo,) = to_agents.iter_attachments()
-    assert (photo.get_content(), photo.get_content_type(), photo.get_filename()) == (PNG, "image/png", "file-1.png")
+    assert (photo.get_content(), photo.get_content_type(), photo.get_filename()) == (
+        PNG,
+        "image/png",
+        "photo-GW-48213-1.png",
+    )
     assert not list(to_customer.iter_attachments())
     assert session.scalars(select(StoredFile)).one().name not in str(to_agents)
 
@@ -183,8 +256,20 @@ def test_a_follow_up_reaches_the_agents_once(session: Session, desk: Desk, opene
     assert follow_up["References"] == first["Message-ID"]
     assert follow_up["Subject"] == f"Re: {first['Subject']}"
     assert "Вот чек" in body(follow_up)
-    assert len(list(follow_up.iter_attachments())) == 1
+    assert [file.get_filename() for file in follow_up.iter_attachments()] == ["photo-GW-48213-1.png"]
+    assert "[20.11.2026 15:30] Покупатель: [файл photo-GW-48213-1.png]" in body(follow_up)
     assert photo.ticket_number == opened.number
+
+
+def test_files_of_one_thread_have_names_of_their_own(session: Session, desk: Desk) -> None:
+    """Two pictures of one name are saved over each other; what a customer typed as his order is no file name."""
+    keep_file(session, desk.data_dir, "telegram:7", PNG, "update:1", NOW)
+    number = open_ticket(session, a_case(claimed_order="../№ 48213"), None, desk, NOW).number
+    more = keep_file(session, desk.data_dir, "telegram:7", PNG, "update:9", LATER)
+    add_to_ticket(session, number, "", [more], "update:9", desk, LATER)
+
+    names = [file.get_filename() for letter in letters(session, "agents") for file in letter.iter_attachments()]
+    assert names == ["photo-48213-1.png", "photo-48213-2.png"]
 
 
 def test_an_unknown_ticket_is_named(session: Session, desk: Desk) -> None:
@@ -239,6 +324,9 @@ def test_assigning_a_requester_confirms_and_lets_waiting_answers_go(session: Ses
 
     ticket = session.get_one(Ticket, number)
     assert (ticket.requester, ticket.order_number, ticket.verified) == ("maria@example.com", "GW48213", False)
+    _, found = letters(session, "agents")
+    assert found["X-Handoff-Requester"] == "maria@example.com"
+    assert "Мария Ковалёва" in body(found)
     confirmation, answer = letters(session, "customer")
     assert confirmation["Auto-Submitted"] == "auto-generated"
     assert "Отправим завтра." in body(answer)
@@ -268,8 +356,27 @@ def test_english_customers_read_english(session: Session, desk: Desk) -> None:
     assert (opened.agent, opened.deadline_text) == ("Anna", "today by 16:20")
     to_agents, to_customer = letters(session)
     assert to_agents["Subject"] == "[#1001] Late order · GW-48213"
-    assert "Answer promised: by 16:20 on Friday, 20 November" in body(to_agents)
     assert "Sorry for the trouble" in body(to_customer)
+
+
+@pytest.mark.parametrize(
+    ("language", "labels"),
+    [
+        ("ru", ["Ответ обещан:  в пятницу, 20 ноября, до 16:20", "Язык:          английский", "«Anna, Getwear»"]),
+        ("en", ["Answer promised:  by 16:20 on Friday, 20 November", '"Anna, Getwear"']),
+    ],
+)
+def test_agents_read_labels_in_the_shops_language(
+    session: Session, desk: Desk, language: str, labels: list[str]
+) -> None:
+    """An agent reads a hundred letters a day at a glance; the customer's words and name for him stay as they are."""
+    desk = replace(desk, shop=replace(desk.shop, language=language))
+    open_ticket(session, a_case(language="en", topic_title="Late order"), maria(), desk, NOW)
+
+    to_agents, _ = letters(session)
+    assert to_agents["Subject"] == "[#1001] Late order · GW-48213"
+    for label in [*labels, "Где мои джинсы? Обещали восемнадцатого"]:
+        assert label in body(to_agents)
 
 
 def test_reply_addresses_differ_for_the_two_sides(reply_to: Callable[[str], str]) -> None:
