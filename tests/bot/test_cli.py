@@ -9,6 +9,7 @@ import re
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -387,6 +388,18 @@ def test_an_unverified_ticket_is_given_to_a_customer(support, filled):
     with database.session_scope() as session:
         assert session.get_one(Ticket, 1001).requester == "maria@mail.example"
     database.close()
+
+
+def test_another_desk_hears_whose_ticket_it_is(support, filled):
+    """The command runs beside the service, so it has to know the mode as well."""
+    result = support("assign", "1001", "c-1", HANDOFF_MODE="external", AGENTS_ADDRESS="desk@other.example", **filled)
+
+    assert result.exit_code == 0, result.output
+    database = Database(filled["DATABASE_URL"])
+    with database.session_scope() as session:
+        raw = session.scalars(select(LetterOut.raw).where(LetterOut.template == "assigned")).one()
+    database.close()
+    assert message_from_bytes(raw)["Reply-To"] == "maria@mail.example"
 
 
 @pytest.fixture
