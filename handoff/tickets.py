@@ -117,12 +117,12 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
         return _opened(known[0], case.language, desk, now, joined=known[1])
     same = _same_case(session, case.topic, requester)
     if same is not None:
-        _join(session, same, case, _take_files(session, same, case.sender_id, now, desk), desk, now)
+        _join(session, same, case, _attach_files(session, same, case.sender_id, now, desk), desk, now)
         return _opened(same, case.language, desk, now, joined=True)
     ticket = _new_ticket(session, case, requester, desk, now)
     for line in case.transcript:
         _add_line(session, ticket, line)
-    files = _take_files(session, ticket, case.sender_id, now, desk)
+    files = _attach_files(session, ticket, case.sender_id, now, desk)
     post_letter(
         session,
         ticket,
@@ -130,7 +130,7 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
         "agents",
         "ticket",
         f"opened:{ticket.number}:agents",
-        _case_facts(session, ticket, case, files, desk, now),
+        _case_facts(session, ticket, case, desk, now, files),
         now,
         files,
     )
@@ -510,9 +510,9 @@ def _opened(ticket: Ticket, language: str, desk: Desk, now: datetime, joined: bo
     )
 
 
-def _promise(ticket: Ticket, desk: Desk, now: datetime, language: str) -> str:
-    """By when the next answer comes, as letters say it."""
-    return written_deadline(desk.shop, _promised(ticket, desk, now), language)
+def _promise(ticket: Ticket, desk: Desk, now: datetime, language: str | None = None) -> str:
+    """By when the next answer comes, as letters say it; in the customer's language unless another is named."""
+    return written_deadline(desk.shop, _promised(ticket, desk, now), language or ticket.language)
 
 
 def _promised(ticket: Ticket, desk: Desk, now: datetime) -> datetime:
@@ -532,13 +532,13 @@ def _confirm(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> Non
         "customer",
         "confirmation",
         f"opened:{ticket.number}:customer",
-        {"promised": _promise(ticket, desk, now, ticket.language)},
+        {"promised": _promise(ticket, desk, now)},
         now,
     )
 
 
 def _case_facts(
-    session: Session, ticket: Ticket, case: Case, files: Sequence[Attachment], desk: Desk, now: datetime
+    session: Session, ticket: Ticket, case: Case, desk: Desk, now: datetime, files: Sequence[Attachment] = ()
 ) -> dict[str, Any]:
     """What the first letter to the agents says besides the ticket itself."""
     spoken = words(desk.shop.language)
@@ -614,7 +614,7 @@ def _add_entry(
     return True
 
 
-def _take_files(session: Session, ticket: Ticket, sender_id: str, now: datetime, desk: Desk) -> list[Attachment]:
+def _attach_files(session: Session, ticket: Ticket, sender_id: str, now: datetime, desk: Desk) -> list[Attachment]:
     """Give the ticket the files that the conversation sent lately."""
     files = unattached_files(session, sender_id, now - FILES_BELONG)
     for file in files:
