@@ -147,7 +147,7 @@ def every_letter(session: Session, desk: Desk, language: str) -> Iterator[tuple[
         CrmOrder(number=order.number, customer_id=customer.customer_id, shown_number=order.shown_number, status="order")
     )
     session.flush()
-    assign_requester(session, unverified, customer.customer_id, order.number, desk, LATER)
+    assign_requester(session, unverified, customer, order, desk, LATER)
     yield "assigned", letters(session)[-2]
     facts = {
         "first_name": customer.name.split()[0],

@@ -200,13 +200,13 @@ class TestAMatch:
         ]
         assert "Отправим завтра." in last_letter(database, "customer")
 
-    async def test_english_customers_agents_read_english(self, database, left, matching) -> None:
+    async def test_agents_read_the_shops_language_about_english_customers(self, database, left, matching) -> None:
         left(language="en")
-        assert "NOT VERIFIED YET. The CRM does not answer now" in last_letter(database, "agents")
+        assert "ПОКА НЕ ПОДТВЕРЖДЕНО. CRM сейчас не отвечает" in last_letter(database, "agents")
 
         await matching.match_due(LATER)
 
-        assert "order number and address match" in last_letter(database, "agents")
+        assert "номер заказа и почта сошлись" in last_letter(database, "agents")
 
     async def test_a_bound_conversation_is_matched_without_an_order(
         self, database, desk, left, notices: RecordedNotices

@@ -132,7 +132,7 @@ def test_an_unverified_ticket_comes_back_to_us_until_it_has_an_owner(session: Se
     assert "support assign 1001" in body(to_desk)
     take_in(session, a_letter("desk@other.example", to_desk["Reply-To"], "Отправим завтра."), [], external, LATER)
 
-    assign_requester(session, number, "c-1", "GW-48213", external, LATER)
+    assign_requester(session, number, maria().customer, maria().order, external, LATER)
 
     _, found = letters(session, "agents")
     assert found["Reply-To"] == "maria@example.com"
