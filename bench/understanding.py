@@ -30,6 +30,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from bench.spellings import on_wrong_layout, transliterated
 from bot.engine.classify import found
 from bot.engine.normaliser import CYRILLIC
 from bot.engine.serve import QUIET
@@ -60,31 +61,6 @@ STOCK_FEATURIZERS: list[dict[str, Any]] = [
 STOCK_THRESHOLD, STOCK_AMBIGUITY = 0.3, 0.1
 
 BINS = 10
-
-#: One key, two layouts: what comes out when Russian is typed while the keyboard is set to US English. Punctuation
-#: shares keys with letters or other signs and changes too (Russian layout of Windows); Latin letters and digits stay.
-KEYS = str.maketrans(
-    "ёйцукенгшщзхъфывапролджэячсмитьбю." + 'ЁЙЦУКЕНГШЩЗХЪФЫВАПРОЛДЖЭЯЧСМИТЬБЮ,"№;:?',
-    "`qwertyuiop[]asdfghjkl;'zxcvbnm,./" + '~QWERTYUIOP{}ASDFGHJKL:"ZXCVBNM<>?@#$^&',
-)
-#: How Russians spell Russian in Latin letters in chats: by sound, without signs for ъ and ь, е ё э alike, ы й alike.
-#: Not the reverse of bot/engine/normaliser.py's table, which has to understand more than one way of spelling.
-SPELLING = {
-    "а": "a", "б": "b", "в": "v", "г": "g", "д": "d", "е": "e", "ё": "e", "ж": "zh", "з": "z", "и": "i", "й": "y",
-    "к": "k", "л": "l", "м": "m", "н": "n", "о": "o", "п": "p", "р": "r", "с": "s", "т": "t", "у": "u", "ф": "f",
-    "х": "h", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "sch", "ъ": "", "ы": "y", "ь": "", "э": "e", "ю": "yu", "я": "ya",
-}  # fmt: skip
-LETTERS = str.maketrans(SPELLING | {small.upper(): latin.capitalize() for small, latin in SPELLING.items()})
-
-
-def on_wrong_layout(text: str) -> str:
-    """Russian typed with the keyboard set to English: "как" becomes "rfr"."""
-    return text.translate(KEYS)
-
-
-def transliterated(text: str) -> str:
-    """Russian spelt with Latin letters: "хочу поменять" becomes "hochu pomenyat"."""
-    return text.translate(LETTERS)
 
 
 @dataclass(frozen=True)
