@@ -28,14 +28,15 @@ from rasa.engine.storage.resource import Resource  # noqa: E402
 from rasa.shared.core.domain import Domain  # noqa: E402
 from rasa.shared.core.events import BotUttered, SlotSet, UserUttered  # noqa: E402
 from rasa.shared.core.trackers import DialogueStateTracker  # noqa: E402
+from rasa.shared.importers.importer import TrainingDataImporter  # noqa: E402
 from rasa.shared.nlu.training_data.message import Message  # noqa: E402
 from rasa.shared.nlu.training_data.training_data import TrainingData  # noqa: E402
-from ruamel.yaml import YAML  # noqa: E402
 
 from bench.spellings import WAYS, came_back, rounds, training_lines  # noqa: E402
 from bot.engine.action_schema import compile_once  # noqa: E402
 from bot.engine.answers import Answers, language_of  # noqa: E402
 from bot.engine.classifier import TopicClassifier, identifiers_in, is_bare  # noqa: E402
+from bot.engine.embedding import CACHE, FEW, encoded, load_embedding  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
 from bot.engine.normaliser import Normaliser  # noqa: E402
 from bot.engine.serve import rasa_arguments  # noqa: E402
@@ -719,6 +720,65 @@ def check_a_loaded_model_reads_as_the_trained_one_did() -> None:
 
         assert [topic_of(loaded, t) for t in texts] == [topic_of(classifier, t) for t in texts]
     assert kinds == {".json", ".npz"}, kinds
+
+
+# ----------------------------------------------------------------------------------------- what makes training short
+
+
+@contextlib.contextmanager
+def inside(folder: str) -> Iterator[None]:
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+class Spent:
+    """An encoder that must not be asked any more."""
+
+    def encode(self, texts: list[str]) -> None:
+        raise AssertionError(f"encoded again: {texts[:3]}")
+
+
+def check_examples_are_encoded_once_and_kept_for_the_next_training() -> None:
+    """A damaged file costs time, not the training."""
+    texts = [f"вопрос номер {number}" for number in range(FEW)]
+    with tempfile.TemporaryDirectory() as folder, inside(folder):
+        first = encoded(load_embedding(), texts)
+        again = encoded(Spent(), texts[:3])
+        (kept,) = CACHE.iterdir()
+        kept.write_bytes(kept.read_bytes()[:1000])
+        anew = encoded(load_embedding(), texts[:3])
+
+    assert first.shape == (FEW, 512), first.shape
+    assert (again == first[:3]).all()
+    assert abs(anew - first[:3]).max() < 1e-4
+
+
+def check_our_importer_reads_what_rasas_own_reads() -> None:
+    """The same examples with the same fingerprints, however often and in whatever language they are asked for."""
+    data = (
+        "version: '3.1'\nnlu:\n- intent: {0}\n  metadata: {{title: {{ru: а}}}}\n  examples: |\n    - раз\n    - two\n"
+    )
+    answers = "responses:\n  utter_{0}:\n  - text: Вот\n  - text: Here\n"
+    with tempfile.TemporaryDirectory() as folder:
+        for topic in ("faq/care", "case/delay"):
+            path = Path(folder) / f"{topic.split('/')[1]}.yml"
+            path.write_text((data + answers).format(topic), encoding="utf-8")
+        importers = [{"name": "bot.engine.importer.ExamplesImporter"}]
+        own, ours = (
+            TrainingDataImporter.load_from_dict({"importers": given}, training_data_paths=[folder])
+            for given in ([], importers)
+        )
+        expected, *read = (own.get_nlu_data(), ours.get_nlu_data(), ours.get_nlu_data(language="ru"))
+
+    assert len(expected.intent_examples) == 4, expected.intent_examples
+    for found_data in read:
+        assert [m.data for m in found_data.training_examples] == [m.data for m in expected.training_examples]
+        assert found_data.responses == expected.responses
+        assert found_data.fingerprint() == expected.fingerprint()
 
 
 # ----------------------------------------------------------------------------------- what we rely on in Rasa 3.6.21

@@ -13,6 +13,7 @@ import logging
 import os
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -65,7 +66,7 @@ def _read(path: Path) -> dict[bytes, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(zip(map(bytes, arrays["keys"]), arrays["vectors"], strict=True))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, BadZipFile):
         return {}
 
 
