@@ -118,6 +118,8 @@ def _fill(letter: EmailMessage, language: str, draft: Draft, facts: dict[str, An
     letter.add_alternative(render(language, f"{draft.template}.html", facts), subtype="html", cte="base64")
     for attachment in draft.attachments:
         maintype, _, subtype = attachment.media_type.partition("/")
+        if maintype == "message":  # a letter may not be in base64 (RFC 2046 5.2.1); its name says what it is
+            maintype, subtype = "application", "octet-stream"
         letter.add_attachment(
             attachment.content, maintype=maintype, subtype=subtype, filename=one_line(attachment.name, 100)
         )

@@ -136,7 +136,7 @@ def _judge(session: Session, read: ReadLetter, recipients: list[str], desk: Desk
 
 
 def _of_agent(ticket: Ticket, read: ReadLetter) -> _Verdict:
-    if not read.text and not read.attachments:
+    if not read.text and all(file.media_type.startswith("message/") for file in read.attachments):
         return _Verdict("quarantined", "nothing in it but the quoted letter", ticket, "agent")
     if ticket.requester is None and read.text.lower() != CLOSE_COMMAND:
         reason = f"ticket has no registered address; support assign {ticket.number} sends it"
@@ -178,10 +178,11 @@ def _is_bounce(message: Message) -> bool:
     if message.get_content_type() == "multipart/report":
         return str(message.get_param("report-type", "")).lower() == "delivery-status"
     sender = next(iter(addresses(message, "From")), "")
-    if header(message, "Return-Path") != "<>" and not BOUNCE_SENDER.match(sender):
-        return False
+    if BOUNCE_SENDER.match(sender):
+        return True
     # Out-of-office programs use the empty sender as well, but say what they are.
-    return not header(message, "Auto-Submitted").lower().startswith("auto-replied")
+    is_reply = header(message, "Auto-Submitted").lower().startswith("auto-replied")
+    return header(message, "Return-Path") == "<>" and not is_reply
 
 
 def _machine(message: Message) -> str:
@@ -248,7 +249,8 @@ def _keep(
         from_address=read.from_address,
         recipients=recipients,
         raw=raw,
-        text=read.text,
+        # An agent's text goes on to the customer: no quoted line may be in it.
+        text=read.text if verdict.author == "agent" else read.shown,
         attachments=len(read.attachments),
     )
     session.add(letter)

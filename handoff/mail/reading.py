@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
@@ -13,7 +12,8 @@ from email.utils import getaddresses
 
 from handoff.errors import HandoffError
 from handoff.mail.compose import MESSAGE_ID, Attachment, one_line
-from handoff.mail.visible_text import body_part, visible_text
+from handoff.mail.parts import files, has_winmail, open_winmail
+from handoff.mail.visible_text import read_text
 
 #: Real letters have a handful of parts; a thousand is an attack on whoever walks through them.
 MAX_PARTS = 200
@@ -25,7 +25,11 @@ class LetterUnreadable(HandoffError):
 
 @dataclass(frozen=True)
 class ReadLetter:
-    """What a letter says, as far as it could be read. `text` is what a person is shown."""
+    """What a letter says, as far as it could be read.
+
+    `text` are the writer's own words and may be passed on to the other side; `shown` is what an agent or operator sees,
+    which may hold quoted lines (see `visible_text.Written`).
+    """
 
     message: Message
     message_id: str | None
@@ -33,6 +37,7 @@ class ReadLetter:
     recipients: list[str]
     references: list[str]
     text: str
+    shown: str
     attachments: tuple[Attachment, ...]
 
 
@@ -60,6 +65,11 @@ def read_letter(raw: bytes) -> ReadLetter:
     """
     message = parse(raw)
     senders = addresses(message, "From")
+    body = message
+    if has_winmail(message):
+        body = parse(raw)  # a second one: what a letter is recognised by stays as it came
+        open_winmail(body)
+    written = read_text(body, header(message, "Subject"))
     return ReadLetter(
         message=message,
         message_id=own_id(message),
@@ -69,8 +79,9 @@ def read_letter(raw: bytes) -> ReadLetter:
             address for name in ("Delivered-To", "X-Original-To", "To", "Cc") for address in addresses(message, name)
         ],
         references=_references(message),
-        text=storable(visible_text(message)),
-        attachments=tuple(_attachments(message)),
+        text=storable(written.own),
+        shown=storable(written.shown),
+        attachments=tuple(files(body, written.unshown_pictures)),
     )
 
 
@@ -121,34 +132,3 @@ def _references(message: Message) -> list[str]:
     """Ids of earlier letters, the most telling first: In-Reply-To, then References from the newest."""
     replied = MESSAGE_ID.findall(str(message.get("In-Reply-To", "")))
     return list(dict.fromkeys([*replied, *reversed(MESSAGE_ID.findall(str(message.get("References", ""))))]))
-
-
-def _attachments(message: Message) -> Iterator[Attachment]:
-    """Everything that is not the text, pictures inside the text included."""
-    body = body_part(message)
-    alternatives = {
-        id(part)
-        for holder in message.walk()
-        if holder.get_content_type() == "multipart/alternative"
-        for part in holder.walk()
-        if part.get_content_type() in ("text/plain", "text/html") and part.get_filename() is None
-    }
-    for part in message.walk():
-        if part.is_multipart() or part is body or id(part) in alternatives:
-            continue
-        name = part.get_filename()
-        if name is None and part.get_content_type() == "text/plain" and part.get_content_disposition() != "attachment":
-            continue  # a footer that a mailing list or a virus scanner added
-        content = part.get_payload(decode=True)
-        if not isinstance(content, bytes) or not content:
-            continue
-        kind = part.get_content_type()
-        yield Attachment(one_line(storable(_decoded(name)), 100) if name else "file", kind, content)
-
-
-def _decoded(name: str) -> str:
-    """A file name; some programs write it as an encoded word, which RFC 2231 does not provide for."""
-    try:
-        return str(make_header(decode_header(name)))
-    except (HeaderParseError, LookupError, UnicodeError, ValueError):
-        return name

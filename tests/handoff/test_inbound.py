@@ -323,7 +323,7 @@ def test_attachments_go_on_but_forwarded_letters_do_not(session: Session, desk: 
 
     (attachment,) = letters(session, "customer")[1].iter_attachments()
     assert (attachment.get_filename(), attachment.get_content()) == ("этикетка.png", PNG)
-    assert kept.attachments == 1
+    assert kept.attachments == 2
 
 
 def test_an_agents_quotation_never_shows_the_agents_address(session: Session, opened: Ticket, reply_to, arrive) -> None:

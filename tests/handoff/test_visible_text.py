@@ -7,7 +7,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from handoff.mail.visible_text import visible_text, without_history
+from handoff.mail.visible_text import own_words, read_text
 
 HISTORY = {
     "our marker": "—— Ответ пишите выше этой строки ——\n\nЗаказ: 1",
@@ -32,8 +32,8 @@ def test_the_history_is_cut_and_the_answer_stays(history: str) -> None:
     """The other side has the history already; what was written now stays whole."""
     written = "Спасибо, подойдёт!\n\nА когда привезут?"
 
-    assert without_history(f"{written}\n\n{history}\n") == written
-    assert without_history(f"{written}\n{history}\n".replace("\n", "\r\n")) == written
+    assert own_words(f"{written}\n\n{history}\n") == written
+    assert own_words(f"{written}\n{history}\n".replace("\n", "\r\n")) == written
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_the_history_is_cut_and_the_answer_stays(history: str) -> None:
 )
 def test_what_only_looks_like_history_stays(text: str) -> None:
     """A lost sentence is worse than a quotation too many."""
-    assert without_history(text) == text
+    assert own_words(text) == text
 
 
 def test_an_answer_below_the_quotation_is_found() -> None:
     """People on mailing lists answer below."""
-    assert without_history("20.11.2026 15:20, Анна пишет:\n> Какой размер?\n\n32/34\n") == "32/34"
+    assert own_words("20.11.2026 15:20, Анна пишет:\n> Какой размер?\n\n32/34\n") == "32/34"
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_russian_is_read_whatever_its_label_says(charset: str, label: str) -> No
     text = "Здравствуйте, когда привезут мой заказ? Жду уже вторую неделю."
     raw = f"Content-Type: text/plain; charset={label}\n\n".encode() + text.encode(charset)
 
-    assert visible_text(email.message_from_bytes(raw)) == text
+    assert read_text(email.message_from_bytes(raw)).own == text
 
 
 def test_western_letters_stay_western() -> None:
     """Only a text made of almost nothing else is taken for Cyrillic with the wrong label."""
     raw = "Content-Type: text/plain; charset=iso-8859-1\n\nZoë asks: où est ma commande?".encode("latin-1")
 
-    assert visible_text(email.message_from_bytes(raw)) == "Zoë asks: où est ma commande?"
+    assert read_text(email.message_from_bytes(raw)).own == "Zoë asks: où est ma commande?"
 
 
 def test_html_alone_is_read_as_text() -> None:
@@ -88,7 +88,7 @@ def test_html_alone_is_read_as_text() -> None:
     letter = EmailMessage()
     letter.set_content("<style>p{color:red}</style><p>Добрый день!</p><p>Где <b>заказ</b>?<br>Жду.</p>", subtype="html")
 
-    assert visible_text(letter).split("\n") == ["Добрый день!", "", "Где заказ?", "Жду."]
+    assert read_text(letter).own.split("\n") == ["Добрый день!", "", "Где заказ?", "Жду."]
 
 
 def test_an_empty_plain_part_gives_way_to_html() -> None:
@@ -97,7 +97,7 @@ def test_an_empty_plain_part_gives_way_to_html() -> None:
     letter.set_content(" \n")
     letter.add_alternative("<p>Привет</p>", subtype="html")
 
-    assert visible_text(letter) == "Привет"
+    assert read_text(letter).own == "Привет"
 
 
 def test_an_attached_text_is_not_the_letters_text() -> None:
@@ -106,7 +106,7 @@ def test_an_attached_text_is_not_the_letters_text() -> None:
     letter.set_content("см. файл")
     letter.add_attachment("тайна", filename="log.txt")
 
-    assert visible_text(letter) == "см. файл"
+    assert read_text(letter).own == "см. файл"
 
 
 def test_a_letter_without_text_has_none() -> None:
@@ -114,4 +114,4 @@ def test_a_letter_without_text_has_none() -> None:
     letter = EmailMessage()
     letter.add_attachment(b"x", maintype="image", subtype="png", filename="a.png")
 
-    assert visible_text(letter) == ""
+    assert read_text(letter).own == ""
