@@ -3,8 +3,8 @@
     make bench
 
 Starts the demo in an empty folder, talks to it as the page does, and reads the engine's memory from /proc; then the
-messengers' way (`bench.messengers`). Comparisons with a stock Rasa, sustained load and long conversations are still to
-come; their figures are null, never guessed.
+messengers' way (`bench.messengers`) and the intake of letters (`bench.letters`). Comparisons with a stock Rasa,
+sustained load and long conversations are still to come; their figures are null, never guessed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import httpx
 
-from bench import messengers
+from bench import letters, messengers
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results.json"
@@ -92,6 +92,7 @@ def main() -> None:
             os.killpg(service.pid, signal.SIGTERM)
             service.wait(timeout=15)
     results |= messengers.measure()
+    results |= letters.measure()
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     sys.stdout.write(RESULTS.read_text())
 

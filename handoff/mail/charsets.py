@@ -7,8 +7,11 @@ import codecs
 import re
 from copy import copy
 from email.message import Message
-from itertools import islice
+from itertools import islice, takewhile
 from math import log
+
+#: Nobody writes so much by hand; what is beyond stays in the letter itself.
+MAX_BYTES = 2_000_000
 
 #: Labels whose text cannot be told from single bytes; they are believed. ISO-2022 and UTF-7 look like ASCII.
 MULTIBYTE = re.compile(r"utf-?(7|16|32)|iso-?2022|gb|big5|euc|shift|hz", re.IGNORECASE)
@@ -35,7 +38,7 @@ SAMPLE_WORDS = 400
 #: How much likelier another table must be than the one that the label names.
 TRUST_IN_LABELS = 0.3
 
-BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
 
 #: Joiners, direction marks and other signs that nobody sees: they hide words from people or from our rules.
 INVISIBLE = re.compile(
@@ -47,7 +50,7 @@ def part_text(part: Message) -> str:
     """The part's text without carriage returns and invisible signs; "" for a part that holds other parts."""
     if part.is_multipart():
         return ""
-    text = decoded(part_bytes(part), part.get_content_charset() or "")
+    text = decoded(part_bytes(part)[:MAX_BYTES], part.get_content_charset() or "")
     text = INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     if part.get_content_type() == "text/plain" and str(part.get_param("format", "")).lower() == "flowed":
         return unflowed(text, delete_space=str(part.get_param("delsp", "")).lower() == "yes")
@@ -71,7 +74,7 @@ def decoded(content: bytes, label: str) -> str:
     if MULTIBYTE.match(label) or content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             return content.decode(label if MULTIBYTE.match(label) else "utf-16")
-        except (LookupError, UnicodeError):
+        except (LookupError, ValueError):
             pass
     text = content.decode("utf-8", "replace")
     # Other encodings hardly ever happen to be valid UTF-8; one that was cut or damaged on its way is still UTF-8.
@@ -79,7 +82,7 @@ def decoded(content: bytes, label: str) -> str:
         return text
     try:
         labelled = content.decode("cp1252" if LATIN.fullmatch(label) else label)
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         labelled = ""
     table = max(CYRILLIC, key=lambda name: likeliness(content.decode(name, "replace")))
     russian = content.decode(table, "replace")
@@ -92,7 +95,7 @@ def likeliness(text: str) -> float:
     """How well what the text or HTML holds beyond ASCII reads as Russian: above 0 it may be, far below it is not."""
     score, count = 0.0, 0
     words = re.sub("<[^<>]*>", " ", text).split()
-    for word in islice((word for word in words if not word.isascii()), SAMPLE_WORDS):
+    for word in islice((word[:50] for word in words if not word.isascii()), SAMPLE_WORDS):
         letters = re.sub(r"[\W\d_]", "", word)
         regular = letters.islower() or letters.istitle() or letters.isupper()
         mixed = any(letter.isascii() for letter in letters)  # "cafй": an accented letter read with our table
@@ -123,14 +126,13 @@ def unflowed(text: str, delete_space: bool) -> str:
 
 def _from_base64(payload: bytes) -> bytes:
     """Decode the lines that are base64; what follows them was added on the way by a program that did not look."""
-    encoded = bytearray()
-    for line in payload.splitlines():
-        line = line.strip()
-        if line and not BASE64_LINE.fullmatch(line):
-            break
-        encoded += line
+    encoded = payload
+    if not BASE64.fullmatch(payload):
+        lines = (line.strip() for line in payload.splitlines())
+        encoded = b"".join(takewhile(lambda line: not line or BASE64.fullmatch(line), lines))
+    encoded = encoded.translate(None, b" \t\r\n\f\v=")
     if not encoded:
         return payload  # not base64 at all
-    letters = bytes(encoded).rstrip(b"=")
-    letters = letters[: len(letters) - (len(letters) % 4 == 1)]  # a single letter holds no byte
-    return base64.b64decode(letters + b"=" * (-len(letters) % 4))
+    if len(encoded) % 4 == 1:  # a single letter holds no byte
+        encoded = encoded[:-1]
+    return base64.b64decode(encoded + b"=" * (-len(encoded) % 4))

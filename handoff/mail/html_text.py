@@ -19,27 +19,50 @@ HISTORY_MARK = "\ue000"
 #: A picture in the text: its Content-ID between two marks.
 PICTURE = re.compile("\ue003([^\ue003\ue004]*)\ue004")
 
-#: Nobody writes so much by hand; what is beyond stays in the letter itself.
-MAX_CHARACTERS = 2_000_000
+#: Long threads nest some hundred elements; nested lists and large tables beyond cost inscriptis minutes.
+MAX_DEPTH = 250
+MAX_ELEMENTS = 30_000
 
 _OPEN, _CLOSE = "\ue001", "\ue002"
 _BLANK = "\ue005"  # a blank that is not dropped: programs leave it in empty lines
+_TOKEN = re.compile(r"<(/?)([a-zA-Z!][^\s<>/]*)[^<>]*>?|([^<]+|<)")
 _MARKS = re.compile("[\ue000-\ue005]")
 _LAYOUT = ParserConfig(css=CSS_PROFILES["strict"], display_links=False, display_images=False)
 
 
 def html_text(source: str) -> str:
     """The text; what cannot be taken apart loses its tags and nothing else."""
-    source = re.sub(r"^\s*<\?xml[^>]*>", "", _MARKS.sub("", source[:MAX_CHARACTERS]).replace("\0", ""))
+    source = re.sub(r"^\s*<\?xml[^>]*>", "", _MARKS.sub("", source).replace("\0", ""))
     source = re.sub("&nbsp;|&#160;|\xa0", _BLANK, source)
     try:
         tree = html.document_fromstring(source, parser=html.HTMLParser(huge_tree=True))
+        if not _is_modest(tree):
+            raise ValueError("too many elements")
         _mark(tree)
         text = Inscriptis(tree, _LAYOUT).get_text()
     except (etree.LxmlError, RecursionError, ValueError, AssertionError):
-        bare = re.sub(r"(?is)<(script|style|head)\b.*?</\1\s*>|<!--.*?-->", " ", source)
-        text = unescape(re.sub(r"<[a-zA-Z/!][^<>]*>?", "\n", bare))
+        text = _without_tags(source)
     return _quoted(text.replace(_BLANK, " "))
+
+
+def _without_tags(source: str) -> str:
+    """The text between the tags, line by line; in one pass, however broken it is."""
+    lines, hidden = [], False
+    for closing, tag, text in _TOKEN.findall(source):
+        if tag.lower() in ("script", "style"):
+            hidden = not closing
+        elif not hidden and text.strip():
+            lines.append(unescape(text).strip())
+    return "\n".join(lines)
+
+
+def _is_modest(tree: html.HtmlElement) -> bool:
+    depth = 0
+    for number, (event, _) in enumerate(etree.iterwalk(tree, events=("start", "end"))):
+        depth += 1 if event == "start" else -1
+        if depth > MAX_DEPTH or number > 2 * MAX_ELEMENTS:
+            return False
+    return True
 
 
 def _mark(tree: html.HtmlElement) -> None:

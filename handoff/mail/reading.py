@@ -18,6 +18,11 @@ from handoff.mail.visible_text import read_text
 #: Real letters have a handful of parts; a thousand is an attack on whoever walks through them.
 MAX_PARTS = 200
 
+#: 25 MB in base64 are 350,000 lines. Each line and each part costs the parser many times its size in memory, so they
+#: are counted before.
+MAX_LINES = 500_000
+MAX_BOUNDARIES = 10_000
+
 
 class LetterUnreadable(HandoffError):
     """The raw letter cannot be taken apart; it is kept for a person as it is."""
@@ -45,8 +50,11 @@ def parse(raw: bytes) -> Message:
     """The letter's parts.
 
     Raises:
-        LetterUnreadable: nested too deeply or into too many parts.
+        LetterUnreadable: nested too deeply, too many parts or lines.
     """
+    for limit, sign, name in ((MAX_LINES, b"\n", "lines"), (MAX_BOUNDARIES, b"\n--", "lines that may begin a part")):
+        if (count := raw.count(sign)) > limit:
+            raise LetterUnreadable(f"{count} {name}")
     try:
         message = email.message_from_bytes(raw)
         parts = sum(1 for _ in message.walk())

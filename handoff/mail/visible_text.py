@@ -34,8 +34,8 @@ from handoff.mail.quotes import (
     is_signature_line,
 )
 
-#: Nobody writes so much by hand; the rest stays in the letter itself.
-MAX_CHARACTERS = 1_000_000
+#: Nobody writes so much by hand, and no history is so long; the rest stays in the letter itself.
+MAX_CHARACTERS = 500_000
 
 #: Lines of a quotation that are shown above the answer that was written between them.
 CONTEXT_LINES = 3
@@ -88,10 +88,15 @@ def own_words(text: str) -> str:
 def _whole_text(message: Message) -> str:
     """All of the letter's text; a second form of what is there already is left out."""
     texts: list[str] = []
+    seen: list[str] = []
     for part in text_parts(message):
+        if sum(map(len, seen)) > MAX_CHARACTERS:
+            break
         text = part_text(part)
         text = html_text(text) if part.get_content_type() == "text/html" else _without_pgp(text)
-        if "".join(text.split()) not in "".join("".join(texts).split()):
+        words = "".join(text.split())
+        if words and words not in seen:
+            seen.append(words)
             texts.append(text.strip("\n"))
     return "\n\n".join(texts).replace("\xa0", " ")[:MAX_CHARACTERS]
 
@@ -248,18 +253,25 @@ def _end_of(quotation: Sequence[str]) -> list[str]:
 def _without_signature(lines: Sequence[str]) -> list[str]:
     """The lines of one piece of text down to its signature, without what programs and companies add."""
     kept = [line for line in lines if not PROGRAM_LINE.fullmatch(line.strip())]
-    for number, line in enumerate(kept):
-        below = kept[number + 1 :]
+    for number in _ends(kept):
         # RFC 3676 4.3 wants a blank after the dashes; many programs drop it, but then they may be a person's.
-        if re.fullmatch(r"-- ?-?", line) and is_short(below) and not any(line.endswith("?") for line in below):
+        if re.fullmatch(r"-- ?-?", kept[number]) and not any(line.endswith("?") for line in kept[number:]):
             kept = kept[:number]
             break
     kept = _without_disclaimers(kept)
-    for number in range(len(kept) - 1, -1, -1):
+    for number in _ends(kept):
         closing = CLOSING.fullmatch(kept[number].strip())
-        if closing and is_short(kept[number:]) and all(map(is_signature_line, [closing["rest"], *kept[number + 1 :]])):
+        if closing and all(map(is_signature_line, [closing["rest"], *kept[number + 1 :]])):
             return kept[:number]
     return kept
+
+
+def _ends(lines: Sequence[str]) -> list[int]:
+    """The lines that a signature may begin with: what is left from there on is no longer than signatures are."""
+    count = len(lines)
+    while count > 0 and len(lines) - count < 40 and is_short(lines[count - 1 :]):
+        count -= 1
+    return list(range(count, len(lines)))
 
 
 def _without_disclaimers(lines: Sequence[str]) -> list[str]:
