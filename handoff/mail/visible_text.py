@@ -162,7 +162,7 @@ def _introduction(lines: Sequence[str], start: int) -> int:
     at, certain = start, False
     while at < len(lines):
         line = lines[at].strip()
-        if line == HISTORY_MARK or SEPARATOR.fullmatch(line):
+        if line == HISTORY_MARK or SEPARATOR.fullmatch(line) or FORWARD.fullmatch(line):
             at, certain = at + 1, True
         elif length := _header_block(lines, at):
             at, certain = at + length, True
