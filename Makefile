@@ -34,7 +34,7 @@ run: setup $(MODEL)  ## the real service, from .env
 
 train: setup $(MODEL)  ## train the model if anything it learns from has changed
 
-test: setup $(MODEL) .make/browser  ## all tests
+test: setup $(MODEL) .make/browser .make/mail-servers  ## all tests
 	@$(PYTHON) -m pytest
 
 test-nlu: setup $(MODEL)  ## how well messages are understood, on held-out ones; and whether the data is in order
@@ -95,3 +95,8 @@ $(MODEL): $(TRAINED_FROM) | rasa-env/.venv/.installed
 	@mkdir -p .make
 	@bash tests/install-browser.sh
 	@touch $@
+
+# Without them the tests of real mail servers are skipped, and every run says so.
+.make/mail-servers:
+	@mkdir -p .make
+	@if bash tests/install-mail-servers.sh; then touch $@; fi

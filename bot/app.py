@@ -38,6 +38,7 @@ from handoff.database import Database
 from handoff.desk import Desk
 from handoff.mail.imap import ImapIntake
 from handoff.mail.inbound import take_in
+from handoff.mail.lmtp import LmtpIntake
 from handoff.mail.modes import mode_named
 from handoff.mail.outgoing import LetterSender
 from handoff.matching import Matching
@@ -87,6 +88,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         base_url=settings.base_url,
         data_dir=settings.data_dir,
         signing_key=settings.signing_key(),
+        auth_results_id=settings.auth_results_id,
         notices=notices,
         mode=mode_named(settings.handoff_mode),
     )
@@ -114,6 +116,8 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     mailbox = ImapIntake(database, settings.imap_url, desk, letters.wake) if settings.imap_url else None
     if mailbox is not None:
         loops.append(("mailbox", mailbox.run))
+    if settings.lmtp_listen:
+        loops.append(("lmtp", LmtpIntake(database, settings.lmtp_listen, desk, letters.wake).run))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

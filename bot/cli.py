@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import typer
@@ -23,6 +23,7 @@ import uvicorn
 from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from actions.topics import TopicFileInvalid
 from bot.app import create_app
@@ -30,8 +31,11 @@ from bot.channels.links import MessengerAway, link_makers
 from bot.engine.serve import QUIET
 from bot.engine_process import MODEL, PYTHON, ROOT, EngineNotInstalled
 from bot.inbox import plain_words
-from bot.models import InboxItem, KnowledgeGap, OutboxItem
+from bot.models import InboxItem, KnowledgeGap
 from bot.notices import ConversationNotices, NoticeFileInvalid, NoticeTexts
+from bot.stuck import Kind, stuck_lines
+from bot.stuck import dismiss as dismiss_stuck
+from bot.stuck import retry as retry_stuck
 from handoff.crm.connect import connect
 from handoff.crm.csv_import import import_csv
 from handoff.crm.port import CrmPort
@@ -41,8 +45,9 @@ from handoff.errors import HandoffError
 from handoff.identifiers import ADDRESS, mask_address, normalise_order_number
 from handoff.links import make_links
 from handoff.mail.modes import mode_named
+from handoff.mail.queue import dismiss_letter, place_letter, quarantined
 from handoff.matching import assign as assign_ticket
-from handoff.models import CrmAddress, LetterIn, LetterOut
+from handoff.models import CrmAddress
 from handoff.reports import letters_as_json, tickets_as_json
 from handoff.settings import Settings
 from handoff.shop import ShopFileInvalid, load_shop
@@ -50,6 +55,10 @@ from handoff.shop import ShopFileInvalid, load_shop
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 crm = typer.Typer(no_args_is_help=True, help="Customers and orders of the embedded CRM.")
 app.add_typer(crm, name="crm")
+letters = typer.Typer()
+app.add_typer(letters, name="letters")
+stuck = typer.Typer()
+app.add_typer(stuck, name="stuck")
 
 #: In a folder where the demo ran; the real service refuses to start there.
 DEMO_MARK = "demo"
@@ -103,6 +112,8 @@ def demo() -> None:
             "public_url": "",
             "smtp_url": "",
             "imap_url": "",
+            "lmtp_listen": "",
+            "auth_results_id": "",
             "rasa_url": "",
             "telegram_token": "",
             "vk_token": "",
@@ -199,11 +210,44 @@ def tickets(as_json: Annotated[bool, typer.Option("--json", help="one JSON objec
         _print(tickets_as_json(session), as_json)
 
 
-@app.command()
-def letters(as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False) -> None:
-    """List the letters taken in; quarantined ones say why."""
+@letters.callback(invoke_without_command=True)
+def list_letters(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="only what waits for a person, and what to do about it")
+    ] = False,
+) -> None:
+    """List the letters taken in; file a quarantined one or tick it off."""
+    if context.invoked_subcommand is not None:
+        return
     with _database().session_scope() as session:
-        _print(letters_as_json(session), as_json)
+        if not queue:
+            _print(letters_as_json(session), as_json)
+            return
+        for letter in quarantined(session):
+            typer.echo(f"{letter.id}  {letter.received_at:%F %R}  {letter.from_address}: {letter.reason}")
+            where = letter.ticket_number or "TICKET"
+            side = letter.author if letter.author in ("customer", "agent") else "customer"
+            typer.echo(f"    support letters place {letter.id} {where} --as {side}")
+
+
+@letters.command()
+def place(
+    letter: Annotated[int, typer.Argument(help="number of a quarantined letter")],
+    ticket: Annotated[int, typer.Argument(help="number of the ticket it belongs to")],
+    author: Annotated[Literal["customer", "agent"], typer.Option("--as", help="who wrote it")],
+) -> None:
+    """File a quarantined letter as if it had come right: the other side of the ticket gets it."""
+    _decide(lambda session, now: place_letter(session, letter, ticket, author, _desk(), now))
+    typer.echo(f"letter {letter} is filed in ticket {ticket}")
+
+
+@letters.command("dismiss")
+def dismiss_quarantined(letter: Annotated[int, typer.Argument(help="number of a quarantined letter")]) -> None:
+    """Tick a quarantined letter off; it is kept."""
+    _decide(lambda session, now: dismiss_letter(session, letter))
+    typer.echo(f"letter {letter} is dismissed")
 
 
 @app.command()
@@ -253,20 +297,27 @@ def link(
         table.writerows(_links(database, makers, known[first : first + LINKS_AT_ONCE]))
 
 
-@app.command()
-def stuck() -> None:
-    """List what was given up and waits for a person: messages, answers, letters."""
-    with _database().session_scope() as session:
-        for message in session.scalars(select(InboxItem).where(InboxItem.state == "stuck")):
-            typer.echo(
-                f"message {message.id} of {message.sender_id}, {message.received_at:%F %R}: {message.last_error}"
-            )
-        for answer in session.scalars(select(OutboxItem).where(OutboxItem.state.in_(("stuck", "refused")))):
-            typer.echo(f"answer {answer.id} to {answer.sender_id}, {answer.state}: {answer.last_error}")
-        for letter in session.scalars(select(LetterOut).where(LetterOut.state == "stuck")):
-            typer.echo(f"letter {letter.id}, {letter.about}: {letter.last_error}")
-        for taken in session.scalars(select(LetterIn).where(LetterIn.outcome == "quarantined")):
-            typer.echo(f"letter taken in {taken.id}, ticket {taken.ticket_number}: {taken.reason}")
+@stuck.callback(invoke_without_command=True)
+def list_stuck(context: typer.Context) -> None:
+    """List what was given up and waits for a person: messages, answers, letters; send it again or tick it off."""
+    if context.invoked_subcommand is None:
+        with _database().session_scope() as session:
+            for line in stuck_lines(session):
+                typer.echo(line)
+
+
+@stuck.command()
+def retry(kind: Kind, number: int) -> None:
+    """Send it again, as if for the first time: `retry letter 31`."""
+    _decide(lambda session, now: retry_stuck(session, kind, number, now))
+    typer.echo(f"{kind} {number} waits")
+
+
+@stuck.command("dismiss")
+def dismiss_given_up(kind: Kind, number: int) -> None:
+    """Tick it off; it is kept: `dismiss answer 7`."""
+    _decide(lambda session, now: dismiss_stuck(session, kind, number))
+    typer.echo(f"{kind} {number} is dismissed")
 
 
 @app.command()
@@ -301,6 +352,16 @@ def _has_address(database: Database, customer_id: str) -> bool:
     except HandoffError as error:
         raise Refused(str(error)) from None
     return customer is not None and bool(customer.addresses)
+
+
+def _decide(work: Callable[[Session, datetime], None]) -> None:
+    """What a person decides, in one transaction."""
+    database = _database()
+    try:
+        with database.session_scope() as session:
+            work(session, datetime.now(UTC))
+    except (HandoffError, ShopFileInvalid) as error:
+        raise Refused(str(error)) from None
 
 
 def _links(
@@ -387,6 +448,7 @@ def _desk() -> Desk:
         base_url=settings.base_url,
         data_dir=settings.data_dir,
         signing_key=settings.signing_key(),
+        auth_results_id=settings.auth_results_id,
         notices=ConversationNotices(NoticeTexts(ROOT / "data" / "notices.yml"), shop),
         mode=mode_named(settings.handoff_mode),
     )

@@ -26,8 +26,9 @@ class InboxItem(Base):
 
     `key` is the messenger's own, so that a second delivery is recognised. `payload` is what a pressed button says to
     Rasa, or what a deep link carried. `remote_file` waits at the messenger, `photo` is here; files of one `album` are
-    answered together. `stuck` items were given up; a person must look (`support stuck`). `operator` items were left to
-    a person who answers in the messenger. `topic` is what an answered message was taken for, such as "faq/care".
+    answered together. `stuck` items were given up; a person must look (`support stuck`) and may have them `dismissed`.
+    `operator` items were left to a person who answers in the messenger. `topic` is what an answered message was taken
+    for, such as "faq/care".
     """
 
     __tablename__ = "inbox"
@@ -46,7 +47,9 @@ class InboxItem(Base):
     language: Mapped[str | None] = mapped_column(String(8))
     display_name: Mapped[str] = mapped_column(Text, default="")
     received_at: Mapped[datetime]
-    state: Mapped[Literal["waiting", "answered", "stuck", "operator"]] = mapped_column(String(16), default="waiting")
+    state: Mapped[Literal["waiting", "answered", "stuck", "operator", "dismissed"]] = mapped_column(
+        String(16), default="waiting"
+    )
     topic: Mapped[str | None] = mapped_column(String(64), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
@@ -58,7 +61,7 @@ class OutboxItem(Base):
     """One message to a customer; `purpose` makes it unique, so that a repeated turn cannot say it twice.
 
     `maybe_sent`: an attempt ended without an answer. `refused`: the messenger takes nothing to this customer; `stuck`:
-    a person must look.
+    a person must look, and may have it `dismissed`.
     """
 
     __tablename__ = "outbox"
@@ -71,7 +74,9 @@ class OutboxItem(Base):
     text: Mapped[str] = mapped_column(Text)
     buttons: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     created_at: Mapped[datetime]
-    state: Mapped[Literal["waiting", "sent", "refused", "stuck"]] = mapped_column(String(16), default="waiting")
+    state: Mapped[Literal["waiting", "sent", "refused", "stuck", "dismissed"]] = mapped_column(
+        String(16), default="waiting"
+    )
     maybe_sent: Mapped[bool] = mapped_column(default=False)
     attempts: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]

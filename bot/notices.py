@@ -18,6 +18,7 @@ from handoff.identifiers import mask_address
 from handoff.models import Binding, Ticket, TicketEntry
 from handoff.notices import NoticeKind
 from handoff.shop import LANGUAGES, Shop
+from handoff.tickets import LETTER_CHANNEL
 
 
 class NoticeFileInvalid(Exception):
@@ -50,6 +51,8 @@ class ConversationNotices:
 
     def announce(self, session: Session, ticket: Ticket, kind: NoticeKind, now: datetime) -> None:
         """Tell the conversation that opened a ticket; nothing of the letter's content is said."""
+        if ticket.channel == LETTER_CHANNEL:
+            return  # it began with a letter: there is no conversation to tell
         # Every answer adds an entry: the count makes each notice its own.
         entries = session.scalar(
             select(func.count()).select_from(TicketEntry).where(TicketEntry.ticket_number == ticket.number)

@@ -22,3 +22,5 @@ class Desk:
     signing_key: bytes
     notices: Notices
     mode: Mode = field(default_factory=DeskMode)
+    #: The name of the mail server whose Authentication-Results are believed; "" believes none.
+    auth_results_id: str = ""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, ForeignKey, Identity, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from handoff.database import Base
@@ -14,6 +25,7 @@ from handoff.database import Base
 FIRST_TICKET_NUMBER = 1001
 
 Audience = Literal["agents", "customer"]
+LetterState = Literal["waiting", "sending", "sent", "stuck", "dismissed"]
 Outcome = Literal["threaded", "new", "ignored", "bounce", "duplicate", "quarantined", "refused"]
 
 
@@ -137,7 +149,8 @@ class LetterOut(Base):
 
     `purpose` says what the letter is for ("opened:1001:agents") and exists once. Only a notice about a messenger
     account belongs to no ticket. `not_before` is the next attempt while waiting, and the moment from which the letter
-    counts as interrupted while sending.
+    counts as interrupted while sending. `unanswered` counts how often the letter's end was sent without an answer that
+    we know: each time it may have arrived.
     """
 
     __tablename__ = "letter_out"
@@ -154,8 +167,9 @@ class LetterOut(Base):
     to_address: Mapped[str] = mapped_column(String(320))
     template: Mapped[str] = mapped_column(String(64))
     raw: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
-    state: Mapped[Literal["waiting", "sending", "sent", "stuck"]] = mapped_column(String(16), default="waiting")
+    state: Mapped[LetterState] = mapped_column(String(16), default="waiting")
     attempts: Mapped[int] = mapped_column(default=0)
+    unanswered: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
     last_error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
@@ -185,6 +199,22 @@ class LetterIn(Base):
     raw: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     text: Mapped[str] = mapped_column(Text, default="")
     attachments: Mapped[int] = mapped_column(default=0)
+
+
+class MailboxPlace(Base):
+    """How far a mailbox has been read: moved on by the transaction that keeps the letter.
+
+    `mailbox` is "user@host/folder". Letters up to `last_uid` are taken in, except those in `owed`, which the server
+    listed and did not hand out. With another `uid_validity` the numbers mean nothing (RFC 3501 2.3.1.1).
+    """
+
+    __tablename__ = "mailbox_place"
+
+    mailbox: Mapped[str] = mapped_column(String(512), primary_key=True)
+    uid_validity: Mapped[int] = mapped_column(BigInteger)
+    last_uid: Mapped[int] = mapped_column(BigInteger)
+    owed: Mapped[list[int]] = mapped_column(JSON, default=list)
+    moved_at: Mapped[datetime]
 
 
 class Claim(Base):

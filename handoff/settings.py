@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     crm_mapping: str = ""
     smtp_url: str = ""
     imap_url: str = ""
+    lmtp_listen: str = ""
+    auth_results_id: str = ""
     support_address: str = "support@jeans.example"
     agents_address: str = "agents@jeans.example"
     handoff_mode: ModeName = "desk"

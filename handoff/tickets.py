@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from handoff.compensation import days_late, suggested_compensation
 from handoff.crm.port import Customer, Order
+from handoff.crm.sql import find_customer
 from handoff.desk import Desk as Desk
 from handoff.errors import HandoffError
 from handoff.files import unattached_files
@@ -26,7 +27,7 @@ from handoff.mail.addresses import without_reply_addresses
 from handoff.mail.attachments import attachments_of
 from handoff.mail.compose import Attachment, moment
 from handoff.mail.posting import post_letter
-from handoff.mail.reading import ReadLetter, read_letter, storable
+from handoff.mail.reading import ReadLetter, header, read_letter, storable
 from handoff.models import LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
 from handoff.words import words
 
@@ -38,6 +39,11 @@ PAST_TICKETS = 5
 
 #: How much of the customer's own words the first lines of a letter repeat.
 OWN_WORDS_LENGTH = 300
+
+#: A ticket that a letter opened: its channel, its topic, and how much of the letter's subject its title keeps.
+LETTER_CHANNEL = "email"
+LETTER_TOPIC = "letter"
+SUBJECT_LENGTH = 100
 
 #: An agent writes this on the first line to close a ticket.
 CLOSE_COMMAND = "/close"
@@ -137,6 +143,52 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
     if requester is not None:
         _confirm(session, ticket, desk, now)
     return _opened(ticket, case.language, desk, now, joined=False)
+
+
+def open_ticket_by_letter(
+    session: Session, letter: LetterIn, read: ReadLetter, customer_id: str, desk: Desk, now: datetime
+) -> Ticket:
+    """A customer's own letter, authenticated and from a registered address of his, becomes a verified ticket."""
+    customer = find_customer(session, customer_id)
+    if customer is None:
+        raise AssertionError(f"customer {customer_id!r} has an address and does not exist")
+    text = without_reply_addresses(letter.text, desk.support_address)
+    case = Case(
+        key=f"letter:{letter.id}",
+        sender_id=f"{LETTER_CHANNEL}:{customer_id}",
+        channel=LETTER_CHANNEL,
+        language=customer.language,
+        display_name="",
+        topic=LETTER_TOPIC,
+        topic_title=header(read.message, "Subject")[:SUBJECT_LENGTH] or words(customer.language)["no_subject"],
+        transcript=(Line("customer", text, now),),
+        urgent=False,
+        claimed_order=None,
+        claimed_address=None,
+        own_words=text,
+    )
+    ticket = _new_ticket(session, case, Requester(customer, None, normalise_address(read.from_address)), desk, now)
+    ticket.verified = True
+    # Before any letter is written: the customer's is the beginning of the thread.
+    letter.ticket_number = ticket.number
+    _add_entry(session, ticket, "customer", "letter", letter.text, now, letter, f"letter:{letter.id}")
+    facts = _case_facts(session, ticket, case, desk, now, read.attachments)
+    post_letter(
+        session, ticket, desk, "agents", "ticket", f"opened:{ticket.number}:agents", facts, now, read.attachments
+    )
+    promised = {"promised": _promise(ticket, desk, now)}
+    post_letter(session, ticket, desk, "customer", "received", f"opened:{ticket.number}:customer", promised, now)
+    return ticket
+
+
+def open_letter_ticket(session: Session, customer_id: str) -> Ticket | None:
+    """The customer's open ticket that a letter of his opened: his next letters belong there too."""
+    return session.scalar(
+        select(Ticket)
+        .where(Ticket.customer_id == customer_id, Ticket.topic == LETTER_TOPIC, Ticket.state == "open")
+        .order_by(Ticket.number.desc())
+        .limit(1)
+    )
 
 
 def add_to_ticket(
@@ -335,10 +387,17 @@ def file_agent_letter(
 
 
 def file_customer_letter(
-    session: Session, ticket: Ticket, letter: LetterIn, read: ReadLetter, desk: Desk, now: datetime
+    session: Session,
+    ticket: Ticket,
+    letter: LetterIn,
+    read: ReadLetter,
+    desk: Desk,
+    now: datetime,
+    *,
+    proves_mailbox: bool = True,
 ) -> None:
-    """The customer's letter from the registered mailbox: it proves who he is, reopens the ticket, tells the agents."""
-    ticket.verified = True
+    """The customer's letter: it reopens the ticket, tells the agents, and may prove that the mailbox is his."""
+    ticket.verified = ticket.verified or proves_mailbox
     ticket.state = "open"
     _add_entry(session, ticket, "customer", "letter", letter.text, now, letter, f"letter:{letter.id}")
     text = without_reply_addresses(letter.text, desk.support_address)
@@ -349,7 +408,7 @@ def file_customer_letter(
         "agents",
         "customer_reply",
         f"customer:{ticket.number}:{letter.id}",
-        {"text": text, "promised": _promise(ticket, desk, now, desk.shop.language)},
+        {"text": text, "promised": _promise(ticket, desk, now, desk.shop.language), "proven": proves_mailbox},
         now,
         read.attachments,
     )

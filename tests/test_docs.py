@@ -51,8 +51,11 @@ def code(page: Path) -> list[str]:
 def commands() -> Iterator[tuple[str, Any]]:
     """Every `support` command with its click object, "crm import" among them."""
     for name, command in typer.main.get_command(app).commands.items():
-        inner = getattr(command, "commands", None)
-        yield from ((f"{name} {sub}", one) for sub, one in inner.items()) if inner else [(name, command)]
+        inner = getattr(command, "commands", {})
+        yield from ((f"{name} {sub}", one) for sub, one in inner.items())
+        # A group may do something by itself: `support letters` lists them.
+        if not inner or command.invoke_without_command:
+            yield name, command
 
 
 COMMANDS = dict(commands())

@@ -7,12 +7,11 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import format_datetime
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from bot.demo.mailboxes import Mailboxes
+from handoff.mail.receiving import Conversations, stamped
 
 log = logging.getLogger(__name__)
 
@@ -61,47 +60,22 @@ class DemoMailServer:
 
     async def _serve(self, listening: socket.socket, ready: threading.Event) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        connections: set[_Connection] = set()
-        server = await self._loop.create_server(lambda: _Connection(self._delivery, connections), sock=listening)
+        conversations = Conversations(self._conversation)
+        server = await self._loop.create_server(conversations, sock=listening)
         ready.set()
         await self._stopping.wait()
-        server.close()
-        for connection in list(connections):
-            connection.hang_up()
-        # The transports close in the loop's next rounds; ended before, they would be reported as leaks.
-        await asyncio.sleep(0)
-        await server.wait_closed()
+        await conversations.end(server)
 
-
-class _Connection(SMTP):
-    """One SMTP conversation."""
-
-    def __init__(self, delivery: _Delivery, open_ones: set[_Connection]) -> None:
-        super().__init__(
-            delivery,
+    def _conversation(self) -> SMTP:
+        return SMTP(
+            self._delivery,
             data_size_limit=MAX_LETTER_BYTES,
             enable_SMTPUTF8=True,
             hostname="localhost",
             ident="demo mail server",
             timeout=IDLE_TIMEOUT_S,
-            loop=asyncio.get_running_loop(),
+            loop=self._loop,
         )
-        self._open_ones = open_ones
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol.connection_made`."""
-        self._open_ones.add(self)
-        super().connection_made(transport)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """See `asyncio.Protocol.connection_lost`."""
-        self._open_ones.discard(self)
-        super().connection_lost(error)
-
-    def hang_up(self) -> None:
-        """End the conversation without a word, as a server does that is switched off."""
-        if self.transport:
-            self.transport.close()
 
 
 class _Delivery:
@@ -128,9 +102,9 @@ class _Delivery:
         others = [address for address in envelope.rcpt_tos if not self._is_support(address)]
         try:
             if to_support:
-                self._take_in(_stamped(session, envelope, to_support), to_support)
+                self._take_in(stamped(session, envelope, to_support, "ESMTP"), to_support)
             for address in others:
-                self._mailboxes.deliver(address, _stamped(session, envelope, [address]))
+                self._mailboxes.deliver(address, stamped(session, envelope, [address], "ESMTP"))
         except Exception:
             # Whatever went wrong, the letter is still the sender's: it must not be lost and will be sent again.
             log.exception("the demo's mail server could not take a letter in; its sender will try again")
@@ -140,15 +114,3 @@ class _Delivery:
     def _is_support(self, address: str) -> bool:
         local, _, domain = address.lower().rpartition("@")
         return f"{local.partition('+')[0]}@{domain}" == self._support_address.lower()
-
-
-def _stamped(session: Session, envelope: Envelope, recipients: list[str]) -> bytes:
-    """The letter with what the last mail server on its way adds, and nothing else (RFC 5321 4.4)."""
-    content = envelope.content if isinstance(envelope.content, bytes) else b""
-    trace = [
-        f"Return-Path: <{(envelope.mail_from or '').strip('<>')}>",
-        *(f"Delivered-To: {address}" for address in recipients),
-        f"Received: from {session.host_name or 'unknown'} ([{HOST}]) by localhost with ESMTP;"
-        f"\r\n {format_datetime(datetime.now(UTC))}",
-    ]
-    return "".join(f"{line}\r\n" for line in trace).encode() + content

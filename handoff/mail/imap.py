@@ -1,76 +1,43 @@
-"""Fetches letters from the support mailbox; a letter is marked as seen only after it is safe in the database."""
+"""Fetches letters from the support mailbox; how far it has been read moves on with each letter that is safe here.
+
+The letter's UID decides what is new, not whether it was opened: people look into mailboxes, and before us.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from imaplib import IMAP4
-from urllib.parse import unquote, urlsplit
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
-from imap_tools import BaseMailBox, MailBox, MailBoxUnencrypted, MailMessageFlags
-from imap_tools.errors import ImapToolsError
+from imap_tools.errors import MailboxTaggedResponseError
+from sqlalchemy.orm import Session
 
 from handoff.database import Database
 from handoff.desk import Desk
-from handoff.errors import HandoffError
 from handoff.mail.inbound import MAX_LETTER_BYTES, quarantine_large, take_in
+from handoff.mail.mailbox import Connection, connected, read_imap_url
+from handoff.models import MailboxPlace
 
 log = logging.getLogger(__name__)
 
+#: How often a server without IDLE is asked, and one that is away at first.
 POLL_EVERY_S = 5.0
 LONGEST_WAIT_S = 300.0
 
-#: A server that answers nothing for so long is gone.
-SERVER_TIMEOUT_S = 60.0
+#: A stop waits so long for the letter that is being taken in. After that the thread ends with the process: what it had
+#: not committed is fetched again.
+STOP_WITHIN_S = 4.0
 
-
-class ImapUrlInvalid(HandoffError):
-    """IMAP_URL cannot be used; the message says what to write."""
-
-
-@dataclass(frozen=True)
-class ImapMailbox:
-    """Where letters are fetched from."""
-
-    host: str
-    port: int
-    username: str
-    password: str
-    folder: str
-    encrypted: bool
-
-
-def read_imap_url(url: str) -> ImapMailbox:
-    """Read `imaps://user:pass@host/INBOX` or `imap://...`.
-
-    Raises:
-        ImapUrlInvalid: with what is wrong.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ImapUrlInvalid(f"IMAP_URL: {error}") from None
-    if parts.scheme not in ("imap", "imaps") or not parts.hostname or not parts.username or parts.password is None:
-        raise ImapUrlInvalid("IMAP_URL: write imaps://user:password@host/INBOX")
-    encrypted = parts.scheme == "imaps"
-    return ImapMailbox(
-        host=parts.hostname,
-        port=port or (993 if encrypted else 143),
-        username=unquote(parts.username),
-        password=unquote(parts.password),
-        folder=unquote(parts.path.strip("/")) or "INBOX",
-        encrypted=encrypted,
-    )
+#: After a mailbox was rebuilt, letters that came since shortly before the last one are looked at again; those that we
+#: have are recognised. Days in IMAP have no time zone.
+LOOK_BACK = timedelta(days=1)
 
 
 class ImapIntake:
-    """Polls a mailbox and hands every new letter to `take_in`, each in a transaction of its own."""
+    """Waits for letters in a mailbox and hands each one to `take_in`, in a transaction of its own."""
 
     def __init__(self, database: Database, imap_url: str, desk: Desk, taken: Callable[[], None] = lambda: None) -> None:
         """Check the URL at once; `taken` is called after each letter that was committed.
@@ -82,6 +49,7 @@ class ImapIntake:
         self._mailbox = read_imap_url(imap_url) if imap_url else None
         self._desk = desk
         self._taken = taken
+        self._stopping = threading.Event()
         #: When the mailbox last answered, for /healthz.
         self.last_poll_at: datetime | None = None
 
@@ -90,72 +58,140 @@ class ImapIntake:
         if self._mailbox is None:
             log.info("IMAP_URL is not set, no letters are fetched")
             return
-        failures = 0
-        while True:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        self._stopping.clear()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(self._taken)
+
+        def watch() -> None:
             try:
-                taken = await asyncio.to_thread(self.poll, datetime.now(UTC))
-                failures, pause = 0, POLL_EVERY_S
-            except Exception as error:  # noqa: BLE001  the loop must outlive servers and databases
-                failures += 1
-                taken, pause = 0, min(POLL_EVERY_S * 2 ** (failures - 1), LONGEST_WAIT_S)
-                log.warning("the mailbox is away (%s: %s), next attempt in %.0f s", type(error).__name__, error, pause)
-            for _ in range(taken):
-                self._taken()
-            await asyncio.sleep(pause)
+                self._watch(tell)
+            finally:
+                with suppress(RuntimeError):  # the loop may have ended before us
+                    loop.call_soon_threadsafe(ended.set)
+
+        # A daemon, not one of asyncio's threads: those hold up the end of the process until a server has answered.
+        threading.Thread(target=watch, name="mailbox", daemon=True).start()
+        try:
+            await ended.wait()
+        finally:
+            self._stopping.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await ended.wait()
 
     def poll(self, now: datetime) -> int:
-        """Take in all unseen letters over one connection and return how many; blocks, so call it on a thread.
+        """Take in all new letters over one connection and return how many; blocks, so call it on a thread.
 
         Raises:
             OSError, IMAP4.error, ImapToolsError: the server is away or does not let us in.
         """
         if self._mailbox is None:
             return 0
-        with _connected(self._mailbox) as mailbox:
-            taken = sum(self._fetch(mailbox, uid, now) for uid in mailbox.uids("UNSEEN"))
-        self.last_poll_at = now
-        return taken
+        with connected(self._mailbox) as connection:
+            return self._take_new(connection, now)
 
-    def _fetch(self, mailbox: BaseMailBox, uid: str, now: datetime) -> bool:
-        """Take one letter in; False when the server does not hand it out, which must not hold up the others."""
-        size = _size(mailbox, uid)
-        too_large = size > MAX_LETTER_BYTES
-        raw = _part(mailbox, uid, "BODY.PEEK[HEADER]" if too_large else "BODY.PEEK[]")
-        if raw is None:
-            log.warning("the mailbox does not hand out letter %s", uid)
-            return False
+    def _watch(self, taken: Callable[[], None]) -> None:
+        """Stay connected, and connect again, until stopped."""
+        failures = 0
+        idle = True
+        while not self._stopping.is_set():
+            pause = POLL_EVERY_S
+            try:
+                assert self._mailbox is not None  # noqa: S101  run checked it
+                with connected(self._mailbox) as connection:
+                    self._take_and_tell(connection, taken)
+                    failures = 0
+                    while idle and connection.tells_of_letters and not self._stopping.is_set():
+                        connection.wait_for_news(self._stopping.is_set)
+                        self._take_and_tell(connection, taken)
+            except MailboxTaggedResponseError as error:
+                idle = False
+                log.warning("the mailbox offers IDLE and does not do it (%s), it is asked every %.0f s", error, pause)
+            except Exception as error:  # noqa: BLE001  the loop must outlive servers and databases
+                failures += 1
+                pause = min(POLL_EVERY_S * 2 ** (failures - 1), LONGEST_WAIT_S)
+                log.warning("the mailbox is away (%s: %s), next attempt in %.0f s", type(error).__name__, error, pause)
+            self._stopping.wait(pause)
+
+    def _take_and_tell(self, connection: Connection, taken: Callable[[], None]) -> None:
+        for _ in range(self._take_new(connection, datetime.now(UTC))):
+            taken()
+
+    def _take_new(self, connection: Connection, now: datetime) -> int:
+        """One look into the mailbox: take in what is new there and return how many letters that were."""
         with self._database.session_scope() as session:
-            if too_large:
-                quarantine_large(session, raw, size, [], now)
-            else:
-                take_in(session, raw, [], self._desk, now)
-        mailbox.flag(uid, MailMessageFlags.SEEN, True)
+            place = session.get(MailboxPlace, self._name)
+        if place is not None and place.uid_validity == connection.uid_validity:
+            new = [*place.owed, *connection.uids_after(place.last_uid)]
+            count = sum(self._take(connection, uid, now) for uid in new)
+        else:
+            count = self._take_first(connection, place, now)
+        self.last_poll_at = now
+        return count
+
+    def _take_first(self, connection: Connection, place: MailboxPlace | None, now: datetime) -> int:
+        """The first look at a mailbox, or at one that was rebuilt and numbers its letters anew.
+
+        Begins with what nobody has opened, so that years of old letters stay where they are. The place is kept at the
+        end: cut off before, all of it is looked at again.
+        """
+        last = max(connection.all_uids(), default=0)
+        new = connection.unseen_uids(or_since=place.moved_at - LOOK_BACK if place else None)
+        if place is not None:
+            log.warning("the mailbox was rebuilt, %d letters in it are looked at again", len(new))
+        begun = MailboxPlace(
+            mailbox=self._name,
+            uid_validity=connection.uid_validity,
+            last_uid=max([last, *new]),
+            owed=[],
+            moved_at=now,
+        )
+        count = 0
+        for uid in new:
+            raw, size = self._download(connection, uid)
+            if raw is None and size is not None:
+                begun.owed = [*begun.owed, uid]
+            elif raw is not None:
+                with self._database.session_scope() as session:
+                    self._keep(session, raw, size, now)
+                connection.mark_seen(uid)
+                count += 1
+        with self._database.session_scope() as session:
+            session.merge(begun)
+        return count
+
+    def _take(self, connection: Connection, uid: int, now: datetime) -> bool:
+        """Take one letter in; False when there is none, or when the server does not hand it out."""
+        raw, size = self._download(connection, uid)
+        with self._database.session_scope() as session:
+            place = session.get_one(MailboxPlace, self._name)
+            place.last_uid, place.moved_at = max(place.last_uid, uid), now
+            withheld = raw is None and size is not None
+            if withheld and uid not in place.owed:
+                log.warning("the mailbox does not hand out letter %s; it is asked again at every look", uid)
+            if withheld != (uid in place.owed):
+                place.owed = [*place.owed, uid] if withheld else [other for other in place.owed if other != uid]
+            if raw is None:
+                return False
+            self._keep(session, raw, size, now)
+        connection.mark_seen(uid)
         return True
 
+    @staticmethod
+    def _download(connection: Connection, uid: int) -> tuple[bytes | None, int | None]:
+        """The letter, or the head of one that is too large, and its size in bytes; no size when it is gone."""
+        size = connection.size(uid)
+        raw = None if size is None else connection.fetch(uid, head_only=size > MAX_LETTER_BYTES)
+        return raw, size
 
-@contextmanager
-def _connected(server: ImapMailbox) -> Iterator[BaseMailBox]:
-    """A logged-in connection with the folder chosen."""
-    kind = MailBox if server.encrypted else MailBoxUnencrypted
-    mailbox = kind(server.host, server.port, timeout=SERVER_TIMEOUT_S)
-    try:
-        yield mailbox.login(server.username, server.password, initial_folder=server.folder)
-    finally:
-        # What was taken in is committed; a bad goodbye must not look like a bad mailbox, nor hide what went wrong.
-        with suppress(ImapToolsError, IMAP4.error, OSError):
-            mailbox.logout()
-        with suppress(OSError):
-            mailbox.client.shutdown()
+    def _keep(self, session: Session, raw: bytes, size: int | None, now: datetime) -> None:
+        if size is not None and size > MAX_LETTER_BYTES:
+            quarantine_large(session, raw, size, [], now)
+        else:
+            take_in(session, raw, [], self._desk, now)
 
-
-def _size(mailbox: BaseMailBox, uid: str) -> int:
-    """RFC822.SIZE in bytes: asked before anything is downloaded."""
-    _, answer = mailbox.client.uid("FETCH", uid, "(RFC822.SIZE)")
-    found = re.search(rb"RFC822\.SIZE (\d+)", b" ".join(item for item in answer if isinstance(item, bytes)))
-    return int(found[1]) if found else 0
-
-
-def _part(mailbox: BaseMailBox, uid: str, part: str) -> bytes | None:
-    """The literal of one FETCH; fetching peeks, so the letter stays unseen until it is committed."""
-    _, answer = mailbox.client.uid("FETCH", uid, f"({part})")
-    return next((bytes(item[1]) for item in answer if isinstance(item, tuple)), None)
+    @property
+    def _name(self) -> str:
+        return self._mailbox.name if self._mailbox else ""

@@ -1,7 +1,8 @@
 """Judges every letter that comes in, in one order of questions, and files it where it belongs or in quarantine.
 
 A letter is never dropped and never believed: a ticket is found by an address that we signed, its author by the side
-that this address was given to. Everything else waits for a person, with the reason.
+that this address was given to. A letter that our mail server knows to be forged, and everything else, waits for a
+person, with the reason (docs/decisions/0005-signed-reply-addresses.md).
 """
 
 from __future__ import annotations
@@ -10,12 +11,9 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from email.message import Message
 from email.parser import BytesHeaderParser
-from typing import Literal
 
 from flufl.bounce import all_failures
 from sqlalchemy import select
@@ -23,9 +21,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from handoff.desk import Desk
-from handoff.identifiers import normalise_address
-from handoff.mail.addresses import read_reply_address
 from handoff.mail.compose import MESSAGE_ID
+from handoff.mail.judging import NOT_AUTHENTICATED, Filing, judge
 from handoff.mail.reading import (
     LetterUnreadable,
     ReadLetter,
@@ -36,8 +33,13 @@ from handoff.mail.reading import (
     read_letter,
     storable,
 )
-from handoff.models import Audience, LetterIn, LetterOut, Outcome, Ticket
-from handoff.tickets import CLOSE_COMMAND, file_agent_letter, file_customer_letter, note_bounce
+from handoff.models import LetterIn, LetterOut
+from handoff.tickets import (
+    file_agent_letter,
+    file_customer_letter,
+    note_bounce,
+    open_ticket_by_letter,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ MAX_LETTER_BYTES = 25 * 1024 * 1024
 
 #: What is kept of a letter that is too large.
 KEPT_OF_LARGE_BYTES = 64 * 1024
+
+TOO_LARGE = "too large"
 
 MACHINE_SUBJECT = re.compile(
     r"^\W*(автоответ|автоматический ответ|out of office|automatic reply|auto-?reply)", re.IGNORECASE
@@ -56,16 +60,6 @@ BOUNCE_SENDER = re.compile(r"^(mailer-daemon|postmaster)\b", re.IGNORECASE)
 #: The part of a delivery report that says why (RFC 3464 2.3).
 DIAGNOSIS = re.compile(r"^Diagnostic-Code:\s*(?:smtp;\s*)?(.+(?:\n[ \t].+)*)", re.IGNORECASE | re.MULTILINE)
 STATUS = re.compile(r"^Status:\s*([245])\.\d+\.\d+", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class _Verdict:
-    """What becomes of a letter."""
-
-    outcome: Outcome
-    reason: str = ""
-    ticket: Ticket | None = None
-    author: Literal["customer", "agent", "other"] | None = None
 
 
 def take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now: datetime) -> LetterIn:
@@ -90,7 +84,7 @@ def take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now
 
 def quarantine_large(session: Session, head: bytes, size: int, recipients: list[str], now: datetime) -> LetterIn:
     """Keep the beginning of a letter of `size` bytes that is too large to be taken in."""
-    return _quarantine_unread(session, head, recipients, f"too large: {size} bytes", now)
+    return _quarantine_unread(session, head, recipients, f"{TOO_LARGE}: {size} bytes", now)
 
 
 def _take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now: datetime) -> LetterIn:
@@ -101,67 +95,25 @@ def _take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, no
         return _keep_duplicate(session, known, raw, recipients, read, now)
     machine = _machine(read.message)
     if _is_ours(session, read.message, desk):
-        verdict = _Verdict("ignored", "our own letter")
+        filing = Filing("ignored", "our own letter")
     elif _is_bounce(read.message):
-        verdict = _Verdict("bounce", "delivery report about no letter of ours")
+        filing = Filing("bounce", "delivery report about no letter of ours")
     elif machine:
-        verdict = _Verdict("ignored", machine)
+        filing = Filing("ignored", machine)
     else:
-        verdict = _judge(session, read, recipients, desk)
-    letter = _keep(session, key, raw, recipients, now, verdict, read)
-    if verdict.outcome == "bounce":
+        filing = judge(session, read, recipients, desk)
+    letter = _keep(session, key, raw, recipients, now, filing, read)
+    if filing.outcome == "bounce":
         _file_bounce(session, read.message, letter, desk, now)
-    elif verdict.outcome == "threaded" and verdict.ticket is not None:
-        file = file_agent_letter if verdict.author == "agent" else file_customer_letter
-        file(session, verdict.ticket, letter, read, desk, now)
+    elif filing.outcome == "new":
+        open_ticket_by_letter(session, letter, read, filing.customer_id, desk, now)
+    elif filing.outcome == "threaded" and filing.ticket is not None:
+        if filing.author == "agent":
+            file_agent_letter(session, filing.ticket, letter, read, desk, now)
+        else:
+            proves = filing.reason != NOT_AUTHENTICATED
+            file_customer_letter(session, filing.ticket, letter, read, desk, now, proves_mailbox=proves)
     return letter
-
-
-def _judge(session: Session, read: ReadLetter, recipients: list[str], desk: Desk) -> _Verdict:
-    """Which ticket a person's letter belongs to, and who has written it."""
-    signed = _signed(desk, [*recipients, *read.recipients])
-    ticket = session.get(Ticket, signed[0]) if signed else None
-    if signed and ticket is not None:
-        return _of_agent(ticket, read) if signed[1] == "agents" else _of_customer(ticket, read)
-    answered = _answered(session, read)
-    if answered is None:
-        return _Verdict("quarantined", "belongs to no ticket: no reply address or letter of ours in it", author="other")
-    ticket = session.get(Ticket, answered.ticket_number) if answered.ticket_number else None
-    if ticket is None:
-        return _Verdict("quarantined", "answers a notice about a messenger account", author="other")
-    if answered.audience == "customer":
-        return _of_customer(ticket, read)
-    # An agent's name is given only to whoever uses the address that was given to the agents.
-    return _Verdict("quarantined", "answers a letter to the agents without its reply address", ticket, "other")
-
-
-def _of_agent(ticket: Ticket, read: ReadLetter) -> _Verdict:
-    if not read.text and all(file.media_type.startswith("message/") for file in read.attachments):
-        return _Verdict("quarantined", "nothing in it but the quoted letter", ticket, "agent")
-    if ticket.requester is None and read.text.lower() != CLOSE_COMMAND:
-        reason = f"ticket has no registered address; support assign {ticket.number} sends it"
-        return _Verdict("quarantined", reason, ticket, "agent")
-    return _Verdict("threaded", "", ticket, "agent")
-
-
-def _of_customer(ticket: Ticket, read: ReadLetter) -> _Verdict:
-    if ticket.requester is None or normalise_address(read.from_address) != normalise_address(ticket.requester):
-        return _Verdict("quarantined", "not from the ticket's registered address", ticket, "other")
-    return _Verdict("threaded", "", ticket, "customer")
-
-
-def _signed(desk: Desk, candidates: Iterable[str]) -> tuple[int, Audience] | None:
-    """The first of the addresses that we signed."""
-    return next(filter(None, (read_reply_address(desk.signing_key, address) for address in candidates)), None)
-
-
-def _answered(session: Session, read: ReadLetter) -> LetterOut | None:
-    """The newest of our letters that this one answers."""
-    for name in read.references:
-        sent = session.scalar(select(LetterOut).where(LetterOut.message_id == name))
-        if sent is not None:
-            return sent
-    return None
 
 
 def _is_ours(session: Session, message: Message, desk: Desk) -> bool:
@@ -235,22 +187,22 @@ def _report_parts(message: Message) -> list[str]:
 
 
 def _keep(
-    session: Session, key: str, raw: bytes, recipients: list[str], now: datetime, verdict: _Verdict, read: ReadLetter
+    session: Session, key: str, raw: bytes, recipients: list[str], now: datetime, filing: Filing, read: ReadLetter
 ) -> LetterIn:
     """Store the letter with what was decided about it."""
     letter = LetterIn(
         dedupe_key=key,
         message_id=read.message_id,
         received_at=now,
-        outcome=verdict.outcome,
-        reason=verdict.reason,
-        ticket_number=verdict.ticket.number if verdict.ticket else None,
-        author=verdict.author,
+        outcome=filing.outcome,
+        reason=filing.reason,
+        ticket_number=filing.ticket.number if filing.ticket else None,
+        author=filing.author,
         from_address=read.from_address,
         recipients=recipients,
         raw=raw,
         # An agent's text goes on to the customer: no quoted line may be in it.
-        text=read.text if verdict.author == "agent" else read.shown,
+        text=read.text if filing.author == "agent" else read.shown,
         attachments=len(read.attachments),
     )
     session.add(letter)
@@ -261,8 +213,8 @@ def _keep(
 def _keep_duplicate(
     session: Session, known: LetterIn, raw: bytes, recipients: list[str], read: ReadLetter, now: datetime
 ) -> LetterIn:
-    verdict = _Verdict("duplicate", f"the same as letter {known.id}", author=known.author)
-    letter = _keep(session, f"copy:{secrets.token_hex(16)}", raw, recipients, now, verdict, read)
+    filing = Filing("duplicate", f"the same as letter {known.id}", author=known.author)
+    letter = _keep(session, f"copy:{secrets.token_hex(16)}", raw, recipients, now, filing, read)
     letter.ticket_number = known.ticket_number
     return letter
 

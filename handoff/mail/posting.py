@@ -97,7 +97,9 @@ def _thread(session: Session, ticket: Ticket, audience: Audience) -> list[str]:
     ).all()
     received = session.execute(
         select(LetterIn.received_at, LetterIn.message_id)
-        .where(LetterIn.ticket_number == ticket.number, LetterIn.author == author, LetterIn.outcome == "threaded")
+        .where(LetterIn.ticket_number == ticket.number, LetterIn.author == author)
+        .where(LetterIn.outcome.in_(("threaded", "new")))
         .order_by(LetterIn.id)
     ).all()
-    return [name for _, name in sorted([*sent, *received], key=lambda row: row[0]) if name]
+    # Of the same moment, the letter that came in is the cause of ours.
+    return [name for _, name in sorted([*received, *sent], key=lambda row: row[0]) if name]

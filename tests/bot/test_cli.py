@@ -193,11 +193,12 @@ def test_a_wrong_shop_file_is_named_with_its_place(support, tmp_path):
     assert "my shop.yml: timezone" in result.stderr
 
 
-def test_a_wrong_mail_server_is_named(support):
-    result = support("run", SMTP_URL="mail.jeans.example", RASA_URL="http://127.0.0.1:1", RASA_TOKEN="secret")
+@pytest.mark.parametrize("name", ["SMTP_URL", "IMAP_URL", "LMTP_LISTEN"])
+def test_a_wrong_mail_server_is_named(support, name):
+    result = support("run", **{name: "mail.jeans.example"}, RASA_URL="http://127.0.0.1:1", RASA_TOKEN="secret")
 
     assert result.exit_code == 1
-    assert "SMTP_URL" in result.stderr
+    assert name in result.stderr
 
 
 def test_a_missing_engine_says_which_command_makes_it(support, tmp_path, monkeypatch):
@@ -365,6 +366,54 @@ def test_everything_that_was_given_up_is_listed_with_its_reason(support, filled)
     ):
         assert line.endswith(reason)
     assert "secret words" not in result.stdout
+
+
+def test_the_queue_names_the_command_for_each_letter(support, filled):
+    """Whoever reads it need not look anything up."""
+    result = support("letters", "--queue", **filled)
+
+    assert result.stdout.splitlines() == [
+        "1  2026-11-20 12:20  agents@jeans.example: no requester yet",
+        "    support letters place 1 1001 --as agent",
+    ]
+
+
+def test_a_quarantined_letter_is_dismissed_once(support, filled):
+    """It is kept, with what it waited for; a slip says what to do."""
+    assert support("letters", "dismiss", "1", **filled).exit_code == 0
+
+    assert support("letters", "--queue", **filled).output == ""
+    [letter] = [json.loads(line) for line in support("letters", "--json", **filled).stdout.splitlines()]
+    assert letter["outcome"] == "ignored"
+    assert letter["reason"].endswith("no requester yet")
+    again = support("letters", "dismiss", "1", **filled)
+    assert (again.exit_code, "support letters --queue" in again.stderr) == (1, True)
+
+
+def test_a_letter_that_cannot_be_placed_stays_in_the_queue(support, filled):
+    """The ticket has nobody to send it to; the refusal names the command that changes this."""
+    result = support("letters", "place", "1", "1001", "--as", "agent", **filled)
+
+    assert result.exit_code == 1
+    assert "support assign 1001" in result.stderr
+    assert len(support("letters", "--queue", **filled).stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("kind", ["message", "answer", "letter"])
+def test_what_is_stuck_goes_again_once(support, filled, kind):
+    """As if for the first time; afterwards there is nothing to decide about."""
+    assert support("stuck", "retry", kind, "1", **filled).exit_code == 0
+    assert not any(line.startswith(f"{kind} 1") for line in support("stuck", **filled).stdout.splitlines())
+    again = support("stuck", "dismiss", kind, "1", **filled)
+    assert (again.exit_code, "support stuck" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("kind", ["message", "answer", "letter"])
+def test_what_is_dismissed_leaves_the_list(support, filled, kind):
+    assert support("stuck", "dismiss", kind, "1", **filled).exit_code == 0
+
+    assert not any(line.startswith(f"{kind} 1") for line in support("stuck", **filled).stdout.splitlines())
+    assert len(support("stuck", **filled).stdout.splitlines()) == 3
 
 
 def test_missing_facts_are_counted_most_asked_first(support, filled):

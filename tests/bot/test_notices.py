@@ -72,6 +72,15 @@ def variants():
                 yield name, language, text
 
 
+def test_a_ticket_that_began_with_a_letter_has_nobody_to_tell(database, notices, ticket):
+    """There is no conversation: a message for none would wait in the outbox for ever."""
+    with database.session_scope() as session:
+        ticket.channel = "email"
+        notices.announce(session, ticket, "answer_sent", NOW)
+
+        assert told(session) == []
+
+
 @pytest.mark.parametrize(("name", "language", "text"), list(variants()))
 def test_every_text_holds_only_what_the_code_fills_in(name, language, text):
     """A trainer's slip in braces would otherwise show when a letter has come, and stop its answer."""
