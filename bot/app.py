@@ -30,6 +30,7 @@ from bot.gateway import Gateway
 from bot.health import health_router
 from bot.messengers import Messengers
 from bot.notices import ConversationNotices, NoticeTexts
+from bot.old_messages import message_rules, tracker_rules
 from bot.outbox import Sender
 from bot.rasa import RasaClient
 from handoff.crm.connect import connect
@@ -43,6 +44,7 @@ from handoff.mail.modes import mode_named
 from handoff.mail.outgoing import LetterSender
 from handoff.matching import Matching
 from handoff.pages import not_me_pages, unlink_pages
+from handoff.retention import Retention, rules
 from handoff.settings import Settings
 from handoff.shop import load_shop
 
@@ -103,7 +105,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     profile = read_profile(DATA / "profile.yml", shop)
     messengers = Messengers(settings, database, notices.texts, profile, demo=demo)
     sender = Sender(database, messengers.channels)
-    gateway = Gateway(database, rasa, notices, messengers.channels, settings.data_dir, answered=sender.wake)
+    gateway = Gateway(database, rasa, notices, messengers.channels, desk, answered=sender.wake)
     messengers.received = gateway.wake
     crm = connect(settings, database)
     services = Services(database, crm, desk, read_titles(DATA), letters_waiting=letters.wake)
@@ -113,6 +115,9 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     if engine is not None:
         loops.append(("engine", partial(engine.run, rasa.ready)))
     loops += messengers.loops()
+    periods = [*rules(settings), *message_rules(settings)]
+    kept = Retention(database, settings.data_dir, periods, tracker_rules(settings))
+    loops.append(("retention", kept.run))
     mailbox = ImapIntake(database, settings.imap_url, desk, letters.wake) if settings.imap_url else None
     if mailbox is not None:
         loops.append(("mailbox", mailbox.run))

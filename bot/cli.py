@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +31,9 @@ from bot.app import create_app
 from bot.channels.links import MessengerAway, link_makers
 from bot.engine.serve import QUIET
 from bot.engine_process import MODEL, PYTHON, ROOT, EngineNotInstalled
+from bot.erase import StillAnswering, erase_subject
 from bot.inbox import plain_words
+from bot.logs import set_up_logs
 from bot.models import InboxItem, KnowledgeGap
 from bot.notices import ConversationNotices, NoticeFileInvalid, NoticeTexts
 from bot.stuck import Kind, stuck_lines
@@ -41,6 +44,7 @@ from handoff.crm.csv_import import import_csv
 from handoff.crm.port import CrmPort
 from handoff.database import Database
 from handoff.desk import Desk
+from handoff.erase import is_conversation
 from handoff.errors import HandoffError
 from handoff.identifiers import ADDRESS, mask_address, normalise_order_number
 from handoff.links import make_links
@@ -297,6 +301,32 @@ def link(
         table.writerows(_links(database, makers, known[first : first + LINKS_AT_ONCE]))
 
 
+@app.command()
+def erase(
+    whom: Annotated[str, typer.Argument(help="customer_id in the CRM, or one conversation: telegram:12345")],
+    with_crm: Annotated[bool, typer.Option("--crm", help="the customer's rows in the embedded CRM as well")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be erased")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Erase what is kept of a customer or a conversation, and say what lies outside our reach."""
+    if with_crm and is_conversation(whom):
+        raise Refused("--crm goes with a customer_id: the CRM knows no conversations")
+    settings, database = _settings(), _database()
+    look = partial(erase_subject, database, whom, settings, crm=with_crm)
+    found = look(dry_run=True)
+    typer.echo("\n".join(found.lines(done=False)))
+    if dry_run or not found.anything():
+        return
+    if not yes:
+        typer.confirm("Erase all this? It cannot be undone", abort=True)
+    try:
+        typer.echo("\n".join(look(dry_run=False).lines(done=True)))
+    except StillAnswering:
+        raise Refused(
+            "a message of this conversation is still being answered; try again, or stop the service"
+        ) from None
+
+
 @stuck.callback(invoke_without_command=True)
 def list_stuck(context: typer.Context) -> None:
     """List what was given up and waits for a person: messages, answers, letters; send it again or tick it off."""
@@ -378,16 +408,14 @@ def _links(
 
 
 def _serve(settings: Settings, *, demo: bool) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # A line for every request to Rasa (with the token in its address), every command of an SMTP session ...
-    for talkative in ("httpx", "mail.log", "alembic", "rasa_sdk"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    set_up_logs(settings)
     try:
         service = create_app(settings, demo=demo)
     except (ShopFileInvalid, NoticeFileInvalid, TopicFileInvalid, EngineNotInstalled, HandoffError) as error:
         raise Refused(str(error)) from None
     uvicorn.run(
         service, host=settings.http_host, port=settings.http_port, log_level="warning", access_log=False,
+        log_config=None,
         timeout_graceful_shutdown=2,
     )  # fmt: skip
 

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from bot import outbox
 from bot.channel import Channel, FileGone
+from bot.codes import holds_code, take_code
 from bot.inbox import (
     album_of,
     keep_addresses,
@@ -28,6 +28,7 @@ from bot.models import Conversation, InboxItem, KnowledgeGap, RemoteFile
 from bot.notices import ConversationNotices
 from bot.rasa import Answer, EngineAway, RasaClient, TurnFailed
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.files import ACCEPTED_TYPES, MAX_FILE_BYTES, FileTooLarge, FileTypeRefused, keep_file
 
 log = logging.getLogger(__name__)
@@ -66,14 +67,14 @@ class Gateway:
         rasa: RasaClient,
         notices: ConversationNotices,
         channels: Mapping[str, Channel],
-        data_dir: Path,
+        desk: Desk,
         answered: Callable[[], None],
     ) -> None:
         self._database = database
         self._rasa = rasa
         self._notices = notices
         self._channels = channels
-        self._data_dir = data_dir
+        self._desk = desk
         self._answered = answered
         self._busy: set[str] = set()
         self._failed_turns: set[str] = set()
@@ -135,7 +136,7 @@ class Gateway:
         try:
             async with self._typing(item):
                 album = await self._database.read(album_of, item) if item.album else [item]
-                if await self._fetched(album):
+                if await self._fetched(album) and not await self._code_taken(item):
                     answer = await self._turn(item)
                     await self._database.run(_finish, item, album, answer, datetime.now(UTC))
             ANSWER_SECONDS.observe((datetime.now(UTC) - item.received_at).total_seconds())
@@ -206,7 +207,7 @@ class Gateway:
 
         def keep(session: Session) -> str:
             now = datetime.now(UTC)
-            name = keep_file(session, self._data_dir, item.sender_id, content, item.key, now).name
+            name = keep_file(session, self._desk.data_dir, item.sender_id, content, item.key, now).name
             session.get_one(InboxItem, item.id).photo = name
             return name
 
@@ -219,6 +220,12 @@ class Gateway:
             for item in album:
                 row = session.get_one(InboxItem, item.id)
                 row.state, row.done_at = "answered", now
+
+    async def _code_taken(self, item: InboxItem) -> bool:
+        """Whether the message was a code from a letter; then it is answered, and Rasa never hears of it."""
+        if not holds_code(item):
+            return False
+        return await self._database.run(take_code, item, self._desk, self._notices, datetime.now(UTC))
 
     async def _turn(self, item: InboxItem) -> Answer:
         references = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from math import nan
 from typing import Any
@@ -14,10 +15,11 @@ from sqlalchemy import false, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.metrics import POLL_AGE, QUEUE_AGE, QUEUE_DEPTH, STUCK
+from bot.metrics import CLAIMS, POLL_AGE, QUEUE_AGE, QUEUE_DEPTH, STUCK
 from bot.models import InboxItem, OutboxItem
 from bot.rasa import RasaClient
 from handoff.database import Database
+from handoff.limits import recent_claims
 from handoff.mail.imap import ImapIntake
 from handoff.models import LetterIn, LetterOut, Ticket
 
@@ -78,6 +80,9 @@ def health_router(
         for name, age in channels.items():
             seconds = age()
             POLL_AGE.labels(name).set(nan if seconds is None else seconds)
+        with suppress(SQLAlchemyError):
+            for outcome, count in (await database.run(recent_claims, datetime.now(UTC))).items():
+                CLAIMS.labels(outcome).set(count)
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -14,3 +14,4 @@ ANSWER_SECONDS = Histogram(
 QUEUE_DEPTH = Gauge("support_queue_depth", "Waiting items", ["queue"])
 QUEUE_AGE = Gauge("support_queue_oldest_seconds", "Age of the oldest waiting item", ["queue"])
 STUCK = Gauge("support_stuck", "Items a person must look at", ["queue"])
+CLAIMS = Gauge("support_claims_last_hour", "Pairs of order number and address, right or wrong", ["outcome"])

@@ -83,7 +83,7 @@ class ConversationNotices:
             language=self._language(session, binding.sender_id, binding.language),
         )
 
-    def about(self, session: Session, item: InboxItem, name: str, now: datetime) -> None:
+    def about(self, session: Session, item: InboxItem, name: str, now: datetime, **values: object) -> None:
         """Say something about a message that is not answered yet; once for each message and notice."""
         language = self._language(session, item.sender_id, item.language or "ru")
         self._put(
@@ -96,6 +96,7 @@ class ConversationNotices:
             language=language,
             agent=self._shop.agent_for(item.sender_id)[language],
             megabytes=MAX_FILE_BYTES // 2**20,
+            **values,
         )
 
     def _put(

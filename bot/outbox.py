@@ -6,11 +6,12 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from bot.channel import Channel, MaybeSent, SendLater, SendRefused
@@ -119,25 +120,30 @@ class Sender:
         except SendRefused as problem:
             log.warning("message %s to %s refused: %s", item.id, item.channel, problem)
             outcome = "refused"
-            await self._database.run(_refuse, item.id, problem)
+            await self._note(_refuse, item.id, problem)
         except MaybeSent as problem:
             log.warning("message %s to %s may have arrived: %s", item.id, item.channel, problem)
             outcome = "maybe sent"
-            await self._database.run(_repeat_once, item.id, str(problem), datetime.now(UTC) + FIRST_WAIT)
+            await self._note(_repeat_once, item.id, str(problem), datetime.now(UTC) + FIRST_WAIT)
         except Exception as problem:  # one message must not stop the others; it stays and is tried again
             after = problem.after if isinstance(problem, SendLater) else None
             if not isinstance(problem, SendLater):
                 log.warning("message %s to %s waits", item.id, item.channel, exc_info=problem)
             outcome = "later"
             wait = after or _wait_after(item.attempts + 1)
-            await self._database.run(_postpone, item.id, str(problem) or repr(problem), datetime.now(UTC) + wait)
+            await self._note(_postpone, item.id, str(problem) or repr(problem), datetime.now(UTC) + wait)
         else:
             outcome = "sent"
-            await self._database.run(_sent, item.id, remote_id, datetime.now(UTC))
+            await self._note(_sent, item.id, remote_id, datetime.now(UTC))
         finally:
             self._busy.discard(item.sender_id)
             self.wake()
         SENDS.labels(item.channel, outcome).inc()
+
+    async def _note(self, outcome: Callable[..., None], item_id: int, *facts: object) -> None:
+        """Write down what became of a message, unless it was erased while it was on its way."""
+        with suppress(NoResultFound):
+            await self._database.run(outcome, item_id, *facts)
 
 
 def _due(

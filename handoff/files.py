@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import filetype  # type: ignore[import-untyped]
@@ -20,6 +20,9 @@ MAX_FILE_BYTES = 20 * 1024 * 1024
 
 #: What a receipt or a photo of jeans can be; everything else may carry more than a picture.
 ACCEPTED_TYPES = frozenset({"image/jpeg", "image/png", "image/webp", "image/heic", "image/gif", "application/pdf"})
+
+#: A file is written before its row.
+OWNER_FOLLOWS = timedelta(days=1)
 
 
 class FileTooLarge(HandoffError):
@@ -83,6 +86,22 @@ def unattached_files(session: Session, sender_id: str, since: datetime) -> Seque
         .where(StoredFile.sender_id == sender_id, StoredFile.received_at >= since, StoredFile.ticket_number.is_(None))
         .order_by(StoredFile.received_at, StoredFile.id)
     ).all()
+
+
+def remove_files(data_dir: Path, names: Iterable[str]) -> None:
+    """Remove files from the disk, once their rows are gone; one that is gone already does no harm."""
+    for name in names:
+        (data_dir / "files" / name).unlink(missing_ok=True)
+
+
+def ownerless_files(session: Session, data_dir: Path, now: datetime) -> list[str]:
+    """Names on the disk that no row knows: a crash came between row and file. The newest may still get their row."""
+    folder, settled = data_dir / "files", (now - OWNER_FOLLOWS).timestamp()
+    if not folder.exists():
+        return []
+    found = [path.name for path in folder.iterdir() if path.stat().st_mtime < settled]
+    known = set(session.scalars(select(StoredFile.name)))
+    return [name for name in found if name not in known]
 
 
 def _write(path: Path, content: bytes) -> None:

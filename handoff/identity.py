@@ -7,36 +7,22 @@ look-ups, and addresses leave this module only masked.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from handoff.crm.port import CrmPort, CrmUnavailable, Customer, Order
 from handoff.database import Database
 from handoff.identifiers import ADDRESS_REFERENCE, mask_address, normalise_address, normalise_order_number
-from handoff.models import Binding, Claim, LetterOut, Ticket, TypedAddress
+from handoff.limits import forget_claim, record_claim, settle_claim
+from handoff.models import Binding, Ticket, TypedAddress
 
 #: How long a typed address is kept: longer than a conversation about one case, no longer than needed.
 ADDRESS_KEPT = timedelta(hours=48)
-
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-#: What one conversation may claim. Enough for typing errors and several orders, too little for guessing.
-CLAIMS_PER_CHAT = ((HOUR, 5), (DAY, 10))
-
-#: Wrong addresses per order number and day, over all conversations.
-FAILURES_PER_ORDER = ((DAY, 5),)
-
-#: Confirmations that conversations may cause in one mailbox, so that nobody is mail-bombed through us.
-CONFIRMATIONS_PER_ADDRESS = ((HOUR, 3), (DAY, 6))
-
-#: Rows older than every limit are of no use.
-CLAIMS_KEPT = timedelta(days=2)
 
 #: A binding that no case has relied on for so long is void: messenger accounts change hands.
 BINDING_LASTS = timedelta(days=180)
@@ -172,14 +158,20 @@ async def _within_limits(
     now: datetime,
 ) -> Requester | None:
     """Who is found, if the limits allow to act on it."""
-    claim = await database.run(lambda session: _record(session, sender_id, number, address, now))
+    claim, may_claim = await database.run(record_claim, sender_id, number, now)
     try:
         requester = await find()
     except CrmUnavailable:
-        await database.run(lambda session: _forget(session, claim))
+        await database.run(forget_claim, claim)
         raise
-    within_limits = await database.run(lambda session: _settle(session, claim, sender_id, requester, number, now))
-    return requester if within_limits else None
+
+    def settle(session: Session) -> bool:
+        registered = requester.registered_address if requester else None
+        within_limits = settle_claim(session, claim, may_claim, number, address, registered, now)
+        disputed = is_disputed(session, sender_id)  # asked in any case: the same look-ups, whatever is wrong
+        return within_limits and not disputed
+
+    return requester if await database.run(settle) else None
 
 
 async def _compare(crm: CrmPort, number: str, typed: str) -> Requester | None:
@@ -205,52 +197,3 @@ def _spelling_of(customer: Customer | None, address: str) -> str | None:
         if hmac.compare_digest(normalise_address(candidate).encode(), address.encode()):
             registered = candidate
     return registered
-
-
-def _record(session: Session, sender_id: str, number: str, typed: str, now: datetime) -> int | None:
-    """Count the attempt before it is looked at, so that attempts made at once cannot slip past a limit.
-
-    Returns the claim's id, None past the chat's limit: such attempts are not kept, or one conversation could use up
-    the failures of any order.
-    """
-    session.execute(delete(Claim).where(Claim.at < now - CLAIMS_KEPT))
-    of_chat = select(func.count()).select_from(Claim).where(Claim.sender_id == sender_id)
-    if any(session.scalars(of_chat.where(Claim.at > now - span)).one() >= most for span, most in CLAIMS_PER_CHAT):
-        return None
-    row = Claim(
-        sender_id=sender_id, order_number=number[:64], address_hash=hashlib.sha256(typed.encode()).hexdigest(), at=now
-    )
-    session.add(row)
-    session.flush()
-    return row.id
-
-
-def _forget(session: Session, claim: int | None) -> None:
-    session.execute(delete(Claim).where(Claim.id == claim))
-
-
-def _settle(
-    session: Session, claim: int | None, sender_id: str, requester: Requester | None, number: str, now: datetime
-) -> bool:
-    """Note whether the pair was right, and say whether the limits allow to act on it."""
-    row = session.get(Claim, claim) if claim is not None else None
-    if row is not None:
-        row.matched = requester is not None
-        session.flush()
-    failures = select(func.count()).select_from(Claim).where(Claim.order_number == number[:64], ~Claim.matched)
-    letters = (
-        select(func.count())
-        .select_from(LetterOut)
-        .where(
-            LetterOut.to_address == (requester.registered_address if requester else ""),
-            LetterOut.template == "confirmation",
-        )
-    )
-    used_up = [
-        *(session.scalars(failures.where(Claim.at > now - span)).one() >= most for span, most in FAILURES_PER_ORDER),
-        *(
-            session.scalars(letters.where(LetterOut.created_at > now - span)).one() >= most
-            for span, most in CONFIRMATIONS_PER_ADDRESS
-        ),
-    ]
-    return row is not None and not any(used_up) and not is_disputed(session, sender_id)

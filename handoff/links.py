@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
@@ -23,7 +24,7 @@ from handoff.identity import bound_customer, is_disputed
 from handoff.mail.addresses import link_token
 from handoff.mail.compose import first_name, moment
 from handoff.mail.posting import post_notice
-from handoff.models import Binding, Link, TypedAddress
+from handoff.models import Binding, BindingCode, Link, TypedAddress
 from handoff.words import words
 
 log = logging.getLogger(__name__)
@@ -86,14 +87,16 @@ async def bind(
 def revoke(session: Session, binding: Binding, desk: Desk, now: datetime) -> None:
     """The owner of the mailbox ends a binding; the conversation hears that it is a stranger's again."""
     session.delete(binding)
+    session.execute(delete(BindingCode).where(BindingCode.sender_id == binding.sender_id))
     session.flush()
     desk.notices.unlinked(session, binding, now)
     log.info("binding %s of customer %s is revoked", binding.id, binding.customer_id)
 
 
 def forget(session: Session, sender_id: str) -> None:
-    """The customer ends the binding of his conversation himself; the addresses that he typed in it go as well."""
+    """The customer ends the binding of his conversation himself; typed addresses and a code go as well."""
     session.execute(delete(Binding).where(Binding.sender_id == sender_id))
+    session.execute(delete(BindingCode).where(BindingCode.sender_id == sender_id))
     session.execute(delete(TypedAddress).where(TypedAddress.sender_id == sender_id))
 
 
@@ -143,6 +146,19 @@ def _bind(
     if link is None:
         return None
     link.used_by = sender_id  # whatever follows: nobody else gets to tap it
+    return bind_conversation(session, customer, sender_id, channel, "link", desk, now)
+
+
+def bind_conversation(
+    session: Session,
+    customer: Customer,
+    sender_id: str,
+    channel: str,
+    by: Literal["link", "code"],
+    desk: Desk,
+    now: datetime,
+) -> Binding | None:
+    """Bind a conversation to a customer who has proven himself, and write to him; None when it was disputed."""
     if is_disputed(session, sender_id):
         return None
     known = session.scalar(select(Binding).where(Binding.sender_id == sender_id))
@@ -170,6 +186,7 @@ def _bind(
     facts = {
         "first_name": first_name(customer.name),
         "channel": words(binding.language)["channels"].get(channel, channel),
+        "by": by,
         "bound_at": moment(desk, now, binding.language),
         "unlink_link": f"{desk.base_url}/unlink/{link_token(desk.signing_key, 'unlink', binding.id)}",
     }

@@ -259,6 +259,22 @@ class Link(Base):
     used_by: Mapped[str | None] = mapped_column(String(255))
 
 
+class BindingCode(Base):
+    """The code in a conversation's newest confirmation letter; it is deleted when it has bound the conversation.
+
+    Of the code only an HMAC is kept. `tried_key` is the message that was last held against it.
+    """
+
+    __tablename__ = "binding_code"
+
+    sender_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    ticket_number: Mapped[int] = mapped_column(ForeignKey("ticket.number"))
+    code_hash: Mapped[str] = mapped_column(String(64))
+    tries: Mapped[int] = mapped_column(default=0)
+    tried_key: Mapped[str | None] = mapped_column(String(255))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Binding(Base):
     """A conversation that belongs to a customer, as long as `handoff.identity.binding_of` says so.
 

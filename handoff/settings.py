@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     agents_address: str = "agents@jeans.example"
     handoff_mode: ModeName = "desk"
     secret_key: str = ""
+    keep_messages_days: int = Field(default=365, ge=0)
+    keep_tickets_days: int = Field(default=1095, ge=0)
+    keep_files_days: int = Field(default=365, ge=0)
     demo_port: int = Field(default=8000, ge=0, le=65535)
 
     @field_validator("database_url")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from handoff.codes import code_facts
 from handoff.compensation import days_late, suggested_compensation
 from handoff.crm.port import Customer, Order
 from handoff.crm.sql import find_customer
@@ -591,7 +592,7 @@ def _confirm(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> Non
         "customer",
         "confirmation",
         f"opened:{ticket.number}:customer",
-        {"promised": _promise(ticket, desk, now)},
+        {"promised": _promise(ticket, desk, now), **code_facts(session, ticket, desk, now)},
         now,
     )
 

@@ -29,7 +29,8 @@ from actions.cases import (
     all_actions,
 )
 from actions.conversation import GENERAL_TOPIC
-from handoff.identity import ADDRESS_KEPT, CLAIMS_PER_CHAT, keep_address
+from handoff.identity import ADDRESS_KEPT, keep_address
+from handoff.limits import CLAIMS_PER_CHAT
 from handoff.matching import Matching
 from handoff.models import LetterOut, StoredFile, Ticket, TicketEntry
 from handoff.tickets import FILES_BELONG, dispute_ticket
@@ -185,6 +186,23 @@ class TestOpenTicket:
         assert wrong_order.slots == {CONFIRMED: None, MISMATCHES: 1, "order_number": None, "address": None}
         assert wrong_order.next_action == "case_form"
         assert tickets() == []
+
+    async def test_a_hundred_wrong_pairs_get_the_same_answers(self, run, confirmed, tickets, letters):
+        """Of each attempt in a row, whatever is wrong with it and however far past the limits; nobody is mailed."""
+        kinds = [("47988", MARIA), ("99999", MARIA), ("47655", "nobody@mail.example"), ("", "x@y.example")]
+
+        answers = [
+            [await run(OpenTicket, confirmed(*kind, mismatches=float(attempt))) for kind in kinds]
+            for attempt in range(25)
+        ]
+
+        assert [len({repr(answer) for answer in of_kinds}) for of_kinds in answers] == [1] * 25
+        assert [answers[0][0].responses, *{tuple(a[0].responses) for a in answers[1:]}] == [
+            ["utter_mismatch"],
+            ("utter_mismatch_again",),
+        ]
+        assert tickets() == []
+        assert letters() == []
 
     async def test_after_the_second_mismatch_the_bot_offers_to_pass_the_case_on(self, run, confirmed, tickets):
         """Number and address stay: passed on as they are, they help the agent."""

@@ -17,6 +17,7 @@ from bot.models import InboxItem
 from bot.notices import ConversationNotices, NoticeTexts
 from bot.rasa import RasaClient
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.shop import Shop, load_shop
 
 from .fake_rasa import TOKEN, FakeRasa
@@ -44,6 +45,19 @@ def texts() -> NoticeTexts:
 @pytest.fixture
 def notices(texts: NoticeTexts, shop: Shop) -> ConversationNotices:
     return ConversationNotices(texts, shop)
+
+
+@pytest.fixture
+def desk(shop: Shop, notices: ConversationNotices, tmp_path: Path) -> Desk:
+    return Desk(
+        shop=shop,
+        support_address="support@jeans.example",
+        agents_address="agents@jeans.example",
+        base_url="https://jeans.example",
+        data_dir=tmp_path,
+        signing_key=b"test key",
+        notices=notices,
+    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import sqlite3
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -624,3 +625,61 @@ def test_what_cannot_be_assigned_is_said_so(support, filled, ticket, customer):
 
     assert result.exit_code == 1
     assert result.stderr.startswith("support: ")
+
+
+@pytest.fixture
+def erasable(database, tmp_path, filled):
+    """Settings of a service that is not running, whose engine has kept a conversation."""
+    (tmp_path / "var").mkdir()
+    with sqlite3.connect(tmp_path / "var" / "trackers.db") as rasa:
+        rasa.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, sender_id, type_name, timestamp, data)")
+        rasa.execute("INSERT INTO events (sender_id, data) VALUES ('web:a', 'secret words')")
+    rasa.close()
+    return filled | {"HTTP_PORT": str(bot.engine_process.free_port())}
+
+
+def test_erase_asks_first_and_says_what_it_did_and_what_it_cannot_do(support, erasable):
+    """It cannot be undone, and mailboxes are not ours: an operator must know both."""
+    refused = support("erase", "web:a", stdin="n\n", **erasable)
+    assert refused.exit_code == 1
+    assert "to be erased: 1 tickets" in refused.stdout
+    assert "web:a" in support("stuck", **erasable).stdout
+
+    done = support("erase", "web:a", stdin="y\n", **erasable)
+
+    assert done.exit_code == 0
+    for said in (
+        "erased: 1 tickets",
+        "erased: 1 messages in",
+        "erased: 1 tracker events",
+        "agents@jeans.example",
+        "CRM",
+    ):
+        assert said in done.stdout
+    assert "web:a" not in support("stuck", **erasable).stdout
+    assert "nothing is kept" in support("erase", "web:a", "--yes", **erasable).stdout
+
+
+def test_erase_can_only_look(support, erasable):
+    """A dry run asks nothing, because it does nothing."""
+    looked = support("erase", "c-1", "--dry-run", "--crm", **erasable)
+
+    assert looked.exit_code == 0
+    assert "to be erased: 1 customers in the CRM" in looked.stdout
+    assert looked.stdout == support("erase", "c-1", "--dry-run", "--crm", **erasable).stdout
+
+
+def test_erase_with_crm_needs_a_customer(support, erasable):
+    """A conversation has no rows in the CRM; the customer must be named on purpose."""
+    result = support("erase", "telegram:7", "--crm", **erasable)
+
+    assert result.exit_code == 1
+    assert "customer_id" in result.stderr
+
+
+def test_erase_leaves_an_engine_alone_that_is_not_ours(support, erasable):
+    """Its trackers may be anywhere; the operator is told what to do there."""
+    result = support("erase", "web:a", "--yes", RASA_URL="http://127.0.0.1:9", RASA_TOKEN="t", **erasable)
+
+    assert "RASA_URL" in result.stdout
+    assert "tracker events" not in result.stdout

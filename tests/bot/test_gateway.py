@@ -27,11 +27,11 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-def start(database, client, notices, tmp_path):
+def start(database, client, notices, desk):
     """Makes a gateway; a second one is the process after a restart."""
 
     def gateway(**channels):
-        return Gateway(database, client, notices, channels, tmp_path, answered=lambda: None)
+        return Gateway(database, client, notices, channels, desk, answered=lambda: None)
 
     return gateway
 
@@ -430,3 +430,15 @@ async def test_typing_is_shown_only_when_an_answer_takes_long(
         await eventually(lambda: messenger.typed == ["web:a"])
         rasa.held["web:a"].set()
         await eventually(lambda: inbox()["slow"].state == "answered")
+
+
+async def test_a_code_never_reaches_rasa(database, rasa, start, running, eventually, arrived, inbox):
+    """Its tracker would keep it; and the binding needs no engine."""
+    arrived("code 123456")
+    arrived("hello")
+
+    async with running(start().run):
+        await eventually(lambda: {item.state for item in inbox().values()} == {"answered"})
+
+    assert [request["message"] for request in rasa.requests] == ["hello"]
+    assert set(inbox()) == {"code ••••••", "hello"}

@@ -25,6 +25,8 @@ KNOWN_VALUES = {
     "pair_joined": {"agent", "ticket", "masked"},
     "pair_unmatched": {"agent", "ticket", "masked"},
     "unlinked": set(),
+    "code_fits": {"agent", "masked"},
+    "code_wrong": {"agent"},
     "takes_longer": {"agent"},
     "not_answered": {"agent"},
     "photo_wrong_type": set(),

@@ -152,6 +152,7 @@ def every_letter(session: Session, desk: Desk, language: str) -> Iterator[tuple[
     facts = {
         "first_name": customer.name.split()[0],
         "channel": "Telegram",
+        "by": "link",
         "bound_at": "20.11.2026 15:20",
         "unlink_link": "https://jeans.example/unlink/1.abcdefgh",
     }

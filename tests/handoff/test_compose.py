@@ -36,6 +36,27 @@ def test_the_agents_letter_carries_what_programs_rely_on(session: Session, desk:
     assert letter["In-Reply-To"] is None
 
 
+@pytest.mark.parametrize("topic", ["cancel", "refund", "address_change", "account_delete"])
+@pytest.mark.parametrize(
+    ("language", "caution"),
+    [
+        ("ru", "отмена, возврат, смена адреса и удаление кабинета только после него"),
+        ("en", "cancel, refund, change the address or delete the account only after one has"),
+    ],
+)
+def test_what_costs_money_or_data_is_only_asked_for_in_a_chat(
+    session: Session, desk: Desk, topic: str, language: str, caution: str
+) -> None:
+    """Whoever knows number and address is not yet the customer: the agent is told what to wait for, in both parts."""
+    of_agents = replace(desk, shop=replace(desk.shop, language=language))
+    open_ticket(session, a_case(topic=f"case/{topic}"), maria(), of_agents, NOW)
+
+    letter = letters(session, "agents")[0]
+    assert letter["X-Handoff-Verified"] == "no"
+    assert caution in body(letter)
+    assert caution in body(letter, "html")
+
+
 def test_the_agents_letter_says_first_what_an_agent_needs_in_ten_seconds(session: Session, desk: Desk) -> None:
     """Who, which order, what, since when, promised when, how to answer; the conversation comes last."""
     open_ticket(session, a_case(), maria(), desk, NOW)
@@ -48,7 +69,7 @@ def test_the_agents_letter_says_first_what_an_agent_needs_in_ten_seconds(session
         "«Где мои джинсы? Обещали восемнадцатого»",
         "20.11.2026 15:20",
         "в пятницу, 20 ноября, до 16:20",
-        "отмена, возврат и смена адреса только после него",
+        "отмена, возврат, смена адреса и удаление кабинета только после него",
         "уйдёт на maria@example.com от имени «Анна, Getwear»",
         "Москва, Тверская 1",
         "Можно предложить: частичный возврат денег (правило: задержка). Покупателю об этом не говорили",

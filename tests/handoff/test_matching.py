@@ -16,7 +16,8 @@ from handoff.crm.rest import RestCrm
 from handoff.crm.sql import SqlCrm
 from handoff.database import Database
 from handoff.files import keep_file
-from handoff.identity import CLAIMS_PER_CHAT, Requester, identify
+from handoff.identity import Requester, identify
+from handoff.limits import CLAIMS_PER_CHAT
 from handoff.links import bind, make_links
 from handoff.mail.inbound import take_in
 from handoff.matching import LONGEST_WAIT, Matching, assign
