@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rasa_sdk.events import ActiveLoop, FollowupAction, SlotSet
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.interfaces import Tracker
 from rasa_sdk.types import DomainDict
 from sqlalchemy.orm import Session
 
+from actions.adding import add, other_address, ticket_words
 from actions.conversation import (
     GENERAL_TOPIC,
     URGENT_TOPICS,
@@ -37,13 +36,14 @@ from actions.form import (
     bound_address,
 )
 from actions.links import AskOrderNumber, Forget, Greet
+from actions.marks import MARKED, TakeMark, TakeMarkWords, was_just_marked
 from actions.services import CaseAction, Services
 from handoff.crm.port import CrmUnavailable
 from handoff.files import unattached_files
-from handoff.identifiers import mask_address, normalise_order_number
+from handoff.identifiers import normalise_order_number
 from handoff.identity import Requester, address_behind, identify, identify_bound, is_bound_reference
 from handoff.models import Ticket
-from handoff.tickets import FILES_BELONG, Case, Opened, add_to_ticket, open_ticket, open_ticket_of
+from handoff.tickets import FILES_BELONG, Case, Opened, open_ticket, open_ticket_of
 
 #: Topics that add to whatever ticket is open instead of being a case of their own.
 ADDING_TOPICS = ("case/ticket_followup", "case/receipt_sent", "case/order_question", "human/", "complaint/")
@@ -65,10 +65,13 @@ class BeginCase(CaseAction):
     async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         """See `rasa_sdk.Action.run`."""
         about, words = topic(tracker), customers_words(tracker)
+        if (ticket := await other_address(self.services, tracker)) is not None:
+            dispatcher.utter_message(response="utter_address_added", **ticket_words(ticket, tracker))
+            return [FollowupAction("action_listen")]
         ticket = await self.services.database.run(open_ticket_of, tracker.sender_id, self.services.now())
         if ticket is not None and _belongs(about, ticket, tracker):
             await add(self.services, tracker, ticket, words)
-            dispatcher.utter_message(response="utter_added_to_ticket", **_ticket_words(ticket, tracker))
+            dispatcher.utter_message(response="utter_added_to_ticket", **ticket_words(ticket, tracker))
             return [FollowupAction("action_listen")]
         case = await begun(self.services, tracker, about, words)
         if times_angry(tracker) >= ANGRY_BEFORE_HANDING_OVER:
@@ -85,6 +88,9 @@ class TakeYes(CaseAction):
 
     async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         """See `rasa_sdk.Action.run`."""
+        if (ticket := await other_address(self.services, tracker)) is not None:
+            dispatcher.utter_message(response="utter_address_added", **ticket_words(ticket, tracker))
+            return []
         offered = last_question(tracker).startswith(("utter_faq", "utter_oos", "utter_reassure", "utter_unclear"))
         if not offered:
             dispatcher.utter_message(response="utter_anything_else")
@@ -214,6 +220,23 @@ class PassOn(CaseAction):
         return await _hand_over(self.services, dispatcher, tracker, None, tracker.get_slot("order_number"), address)
 
 
+class TakeIdentifiers(CaseAction):
+    """A number or an address alone: the address was asked for when a letter came back, else it says nothing."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_take_identifiers"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        if (ticket := await other_address(self.services, tracker)) is not None:
+            dispatcher.utter_message(response="utter_address_added", **ticket_words(ticket, tracker))
+            return []
+        alone = (tracker.latest_message.get("intent") or {}).get("name") == "identifiers"
+        dispatcher.utter_message(response="utter_what_about_order" if alone else "utter_unclear")
+        return []
+
+
 class TakePhoto(CaseAction):
     """A photo without words: goes to the open ticket, or waits for the case."""
 
@@ -234,7 +257,7 @@ class TakePhoto(CaseAction):
         in_form = tracker.active_loop.get("name") == "case_form"
         if ticket is not None and not in_form:
             await add(services, tracker, ticket, "")
-            dispatcher.utter_message(response="utter_photo_added", **_ticket_words(ticket, tracker))
+            dispatcher.utter_message(response="utter_photo_added", **ticket_words(ticket, tracker))
         elif not files:
             dispatcher.utter_message(response="utter_photo_missing")
         else:
@@ -245,21 +268,8 @@ class TakePhoto(CaseAction):
 def all_actions(services: Services) -> list[CaseAction]:
     """Every action that domain.yml names."""
     of_form = (BeginCase, TakeYes, ValidateCaseForm, AskOrderNumber, CorrectCase, EndCase, OpenTicket)
-    others = (OfferPassOn, PassOn, TakePhoto, Greet, Forget)
+    others = (OfferPassOn, PassOn, TakePhoto, TakeIdentifiers, TakeMark, TakeMarkWords, Greet, Forget)
     return [kind(services) for kind in (*of_form, *others)]
-
-
-async def add(services: Services, tracker: Tracker, ticket: Ticket, text: str) -> None:
-    """Add the latest message and photos that wait to a ticket."""
-
-    def work(session: Session) -> None:
-        now = services.now()
-        files = unattached_files(session, tracker.sender_id, now - FILES_BELONG)
-        key, urgent = message_key(tracker), times_angry(tracker) > 0
-        add_to_ticket(session, ticket.number, text, files, key, services.desk, now, urgent=urgent)
-
-    await services.database.run(work)
-    services.letters_waiting()
 
 
 async def _hand_over(
@@ -327,16 +337,12 @@ def _broken_address(tracker: Tracker) -> bool:
 
 
 def _belongs(about: str, ticket: Ticket, tracker: Tracker) -> bool:
-    """Whether a message is about the ticket that is open: the same topic or none of its own, no other order."""
+    """Whether a message is about the ticket that is open: the same topic or none of its own, no other order.
+
+    What is said after a low mark is said about it, whatever the topic.
+    """
     named = [e["value"] for e in tracker.latest_message.get("entities", []) if e["entity"] == "order_number"]
     if named and named[-1] not in (ticket.order_number, normalise_order_number(ticket.claimed_order or "")):
         return False
-    return about == ticket.topic or about.startswith(ADDING_TOPICS)
-
-
-def _ticket_words(ticket: Ticket, tracker: Tracker) -> dict[str, Any]:
-    return {
-        "ticket": ticket.number,
-        "agent": ticket.agent_names[language(tracker)],
-        "masked": mask_address(ticket.requester or ""),
-    }
+    marked = tracker.get_slot(MARKED) == str(ticket.number) and was_just_marked(tracker)
+    return about == ticket.topic or about.startswith(ADDING_TOPICS) or marked

@@ -41,6 +41,19 @@ def named_facts(tracker: Tracker) -> set[str]:
     return found & {"order_number", "address"}
 
 
+def named_addresses(tracker: Tracker) -> list[str]:
+    """The references of the addresses that the latest message holds, in order."""
+    return [
+        str(entity["value"]) for entity in tracker.latest_message.get("entities", []) if entity["entity"] == "address"
+    ]
+
+
+def pressed_mark(tracker: Tracker) -> tuple[int, int]:
+    """Ticket number and mark of the pressed button."""
+    values = {entity["entity"]: entity["value"] for entity in tracker.latest_message.get("entities", [])}
+    return int(values["ticket"]), int(values["mark"])
+
+
 def language(tracker: Tracker) -> str:
     """The customer's language, as the answers choose it (see `bot.engine.answers.language_of`)."""
     for said in (tracker.get_slot("language"), tracker.get_slot("language_hint"), _metadata(tracker).get("language")):

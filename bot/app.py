@@ -43,7 +43,8 @@ from handoff.mail.lmtp import LmtpIntake
 from handoff.mail.modes import mode_named
 from handoff.mail.outgoing import LetterSender
 from handoff.matching import Matching
-from handoff.pages import not_me_pages, unlink_pages
+from handoff.pages import mark_pages, not_me_pages, unlink_pages
+from handoff.promises import PromiseKeeper
 from handoff.retention import Retention, rules
 from handoff.settings import Settings
 from handoff.shop import load_shop
@@ -93,6 +94,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         auth_results_id=settings.auth_results_id,
         notices=notices,
         mode=mode_named(settings.handoff_mode),
+        escalation_address=settings.escalation_address,
     )
 
     extras = _demo(settings, database, desk) if demo else None
@@ -123,6 +125,8 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         loops.append(("mailbox", mailbox.run))
     if settings.lmtp_listen:
         loops.append(("lmtp", LmtpIntake(database, settings.lmtp_listen, desk, letters.wake).run))
+    if settings.handoff_mode == "desk":  # elsewhere the answers do not pass through us, and nothing looks answered
+        loops.append(("promises", PromiseKeeper(database, desk, letters.wake).run))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -146,6 +150,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     app.include_router(actions_router(all_actions(services), actions_token, gateway.turn_failed))
     app.include_router(not_me_pages(database, desk))
     app.include_router(unlink_pages(database, desk))
+    app.include_router(mark_pages(database, desk, letters.wake))
     if extras is not None:
         app.include_router(web_router(database, settings.data_dir, notices.texts, received=gateway.wake))
         app.include_router(demo_router(extras.mailboxes, extras.mail_server, settings, shop, load_examples()))

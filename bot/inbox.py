@@ -28,6 +28,9 @@ ALBUM_GATHERS = timedelta(seconds=1)
 #: How long the bot is silent after a person has answered in the messenger by hand.
 OPERATOR_PAUSE = timedelta(hours=1)
 
+#: How the payload of a button begins that names the ticket it is about, and so counts whatever was said since.
+LASTING = "/mark{"
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -123,14 +126,15 @@ def press_button(session: Session, sender_id: str, key: str, now: datetime) -> B
     """The button with this key, pressed now; None when it is not this customer's or its question is answered already.
 
     A button that steers the form ("/affirm") counts only under the newest message: pressed later it would answer
-    another question than the one above it.
+    another question than the one above it. One that names its ticket (`LASTING`) counts whenever it is pressed.
     """
     button = session.get(Button, key)
     if button is None or button.sender_id != sender_id:
         return None
     siblings = session.scalars(select(Button).where(Button.outbox_id == button.outbox_id)).all()
     newest = session.scalar(select(func.max(OutboxItem.id)).where(OutboxItem.sender_id == sender_id))
-    if button.payload.startswith("/") and (newest != button.outbox_id or any(b.pressed_at for b in siblings)):
+    steers = button.payload.startswith("/") and not button.payload.startswith(LASTING)
+    if steers and (newest != button.outbox_id or any(b.pressed_at for b in siblings)):
         return None
     button.pressed_at = now
     return button

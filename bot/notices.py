@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot import outbox
-from bot.models import Conversation, InboxItem
+from bot.models import Conversation, InboxItem, OutboxItem
 from handoff.files import MAX_FILE_BYTES
 from handoff.identifiers import mask_address
+from handoff.marks import MARKS
 from handoff.models import Binding, Ticket, TicketEntry
 from handoff.notices import NoticeKind
 from handoff.shop import LANGUAGES, Shop
@@ -71,6 +74,33 @@ class ConversationNotices:
             masked=mask_address(ticket.requester or ""),
         )
 
+    def reaches(self, session: Session, sender_id: str) -> bool:
+        """Whether the messenger took what was last sent there; a ticket that a letter opened has none."""
+        if sender_id.startswith(f"{LETTER_CHANNEL}:"):
+            return False
+        tried = select(OutboxItem.state).where(
+            OutboxItem.sender_id == sender_id, OutboxItem.state.in_(("sent", "refused"))
+        )
+        return session.scalar(tried.order_by(OutboxItem.id.desc()).limit(1)) != "refused"
+
+    def ask_mark(self, session: Session, ticket: Ticket, now: datetime) -> None:
+        """Ask the conversation that opened a ticket how it was, with a button for each mark."""
+        language = self._language(session, ticket.sender_id, ticket.language)
+        self._put(
+            session,
+            name="mark_question",
+            purpose=f"mark_question:{ticket.number}",
+            sender_id=ticket.sender_id,
+            channel=ticket.channel,
+            now=now,
+            language=language,
+            buttons=[
+                (str(mark), f"/mark{json.dumps({'ticket': str(ticket.number), 'mark': str(mark)})}") for mark in MARKS
+            ],
+            ticket=ticket.number,
+            agent=ticket.agent_names[language],
+        )
+
     def unlinked(self, session: Session, binding: Binding, now: datetime) -> None:
         """Tell a conversation that it is bound to nobody any more; not even the masked address is said."""
         self._put(
@@ -83,7 +113,7 @@ class ConversationNotices:
             language=self._language(session, binding.sender_id, binding.language),
         )
 
-    def about(self, session: Session, item: InboxItem, name: str, now: datetime, **values: object) -> None:
+    def about(self, session: Session, item: InboxItem, name: str, now: datetime, masked: str = "") -> None:
         """Say something about a message that is not answered yet; once for each message and notice."""
         language = self._language(session, item.sender_id, item.language or "ru")
         self._put(
@@ -96,7 +126,7 @@ class ConversationNotices:
             language=language,
             agent=self._shop.agent_for(item.sender_id)[language],
             megabytes=MAX_FILE_BYTES // 2**20,
-            **values,
+            masked=masked,
         )
 
     def _put(
@@ -109,10 +139,11 @@ class ConversationNotices:
         channel: str,
         now: datetime,
         language: str,
+        buttons: Sequence[tuple[str, str]] = (),
         **values: object,
     ) -> None:
         text = self.texts.text(name, language, purpose, **values)
-        outbox.put(session, purpose=purpose, sender_id=sender_id, channel=channel, text=text, now=now)
+        outbox.put(session, purpose=purpose, sender_id=sender_id, channel=channel, text=text, now=now, buttons=buttons)
 
     @staticmethod
     def _language(session: Session, sender_id: str, otherwise: str) -> str:

@@ -12,7 +12,10 @@ from handoff.shop import Shop
 
 @dataclass(frozen=True)
 class Desk:
-    """The shop's support desk: who we are, where letters go, what signs our addresses and links, who answers."""
+    """The shop's support desk: who we are, where letters go, what signs our addresses and links, who answers.
+
+    `escalation_address` is a manager's, who also hears of answers that are late; "" when there is none.
+    """
 
     shop: Shop
     support_address: str
@@ -24,3 +27,4 @@ class Desk:
     mode: Mode = field(default_factory=DeskMode)
     #: The name of the mail server whose Authentication-Results are believed; "" believes none.
     auth_results_id: str = ""
+    escalation_address: str = ""

@@ -24,6 +24,7 @@ from handoff.models import (
     CrmAddress,
     CrmCustomer,
     CrmOrder,
+    Csat,
     LetterIn,
     LetterOut,
     Link,
@@ -32,6 +33,7 @@ from handoff.models import (
     TicketEntry,
     TypedAddress,
 )
+from handoff.tickets import LETTER_TOPIC
 
 #: What a sender_id begins with; anything else that is to be erased is a customer of the CRM.
 CHANNELS = frozenset({"telegram", "vk", "web", "console"})
@@ -119,14 +121,18 @@ def anonymise_tickets(
     _take_files(session, StoredFile.ticket_number.in_(numbers), done)
     said = TicketEntry.ticket_number.in_(numbers), or_(TicketEntry.text != "", TicketEntry.source_key.is_not(None))
     counted(session, done, "ticket entries", update(TicketEntry).where(*said).values(text="", source_key=None))
+    marked = Csat.ticket_number.in_(numbers), or_(Csat.words != "", Csat.key != "")
+    counted(session, done, "words about a mark", update(Csat).where(*marked).values(words="", key=""))
     for ticket in tickets:
         done.counts["tickets"] += ticket.opening_key != _erased(ticket)
         done.counts["tickets that were open"] += ticket.state == "open"
         ticket.state = "closed"
         ticket.display_name = ""
         ticket.customer_id = ticket.requester = ticket.order_number = None
-        ticket.claimed_address = ticket.claimed_order = None
+        ticket.claimed_address = ticket.claimed_order = ticket.match_at = None
         ticket.snapshot = {}
+        if ticket.topic == LETTER_TOPIC:  # its title is what the customer wrote into the subject
+            ticket.topic_title = ""
         if senders is None or not ticket.disputed or ticket.sender_id in senders:
             ticket.sender_id, ticket.opening_key = f"{ticket.channel}:erased", _erased(ticket)
     session.flush()

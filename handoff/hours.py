@@ -50,12 +50,17 @@ def next_opening(shop: Shop, at: datetime) -> datetime:
 
 def answer_by(shop: Shop, asked: datetime) -> Deadline:
     """When a question asked at `asked` gets its first answer at the latest."""
-    asked = asked.astimezone(UTC)
-    left = shop.first_answer
-    for start, end in _open_spans(shop, asked):
-        begun = max(start, asked)
+    return Deadline(after_work(shop, asked, shop.first_answer), asked.astimezone(UTC) + CEILING)
+
+
+def after_work(shop: Shop, since: datetime, working: timedelta) -> datetime:
+    """The moment, in UTC, at which people will have worked for so long since then."""
+    since = since.astimezone(UTC)
+    left = working
+    for start, end in _open_spans(shop, since):
+        begun = max(start, since)
         if end - begun >= left:
-            return Deadline(begun + left, asked + CEILING)
+            return begun + left
         left -= end - begun
     raise AssertionError("open spans never end")
 

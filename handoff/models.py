@@ -128,6 +128,23 @@ class TicketEntry(Base):
     source_key: Mapped[str | None] = mapped_column(String(512))
 
 
+class Csat(Base):
+    """The one question for a mark that a closed ticket is worth, and the answer: 1 (bad) to 5 (good), None before.
+
+    `how` it was asked; `words` the customer added to the mark; `key` is the message that brought it, "" for the page.
+    """
+
+    __tablename__ = "csat"
+
+    ticket_number: Mapped[int] = mapped_column(ForeignKey("ticket.number", ondelete="CASCADE"), primary_key=True)
+    how: Mapped[Literal["chat", "mail"]] = mapped_column(String(8))
+    asked_at: Mapped[datetime] = mapped_column(index=True)
+    mark: Mapped[int | None]
+    at: Mapped[datetime | None]
+    words: Mapped[str] = mapped_column(Text, default="")
+    key: Mapped[str] = mapped_column(String(255), default="")
+
+
 class StoredFile(Base):
     """A file from a conversation; its bytes lie in DATA_DIR/files under the unguessable `name`. `size` is in bytes."""
 

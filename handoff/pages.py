@@ -1,4 +1,4 @@
-"""The pages behind the links in our letters: "this was not me", and the end of a binding.
+"""The pages behind the links in our letters: "this was not me", the end of a binding, the mark for a closed ticket.
 
 Mail scanners open every link, so looking at a page changes nothing; only its button does.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Form
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
@@ -17,7 +18,8 @@ from handoff.desk import Desk
 from handoff.links import revoke
 from handoff.mail.addresses import LinkPurpose, read_link_token
 from handoff.mail.rendering import render
-from handoff.models import Binding, Ticket
+from handoff.marks import LOWEST_GOOD, MARKS, keep_mark
+from handoff.models import Binding, Csat, Ticket
 from handoff.shop import LANGUAGES
 from handoff.tickets import dispute_ticket
 
@@ -67,6 +69,43 @@ def unlink_pages(database: Database, desk: Desk) -> APIRouter:
     return _pages("unlink", database, desk, page, press)
 
 
+def mark_pages(database: Database, desk: Desk, marked: Callable[[], None]) -> APIRouter:
+    """The routes GET and POST /mark/{token}; the links in the letter choose a mark, only the page's button gives it.
+
+    `marked` is called after a mark was given: a low one is a letter to the agents.
+    """
+    router = APIRouter()
+
+    def page(session: Session, number: int) -> Page:
+        row, ticket = session.get(Csat, number), session.get(Ticket, number)
+        if row is None or ticket is None:
+            return UNKNOWN
+        if row.mark is None:
+            return ticket.language, "mark_page.html"
+        return ticket.language, "mark_done.html" if row.mark >= LOWEST_GOOD else "mark_low.html"
+
+    async def show(token: str, chosen: str) -> HTMLResponse:
+        number = read_link_token(desk.signing_key, "mark", token)
+        found = await database.run(page, number) if number is not None else UNKNOWN
+        return _shown(desk, found, marks=[str(mark) for mark in MARKS], chosen=chosen)
+
+    @router.get("/mark/{token}", response_class=HTMLResponse)
+    async def look(token: str, mark: str = "") -> HTMLResponse:
+        return await show(token, mark)
+
+    @router.post("/mark/{token}", response_class=HTMLResponse)
+    async def pressed(
+        token: str, mark: Annotated[str, Form()] = "", words: Annotated[str, Form()] = ""
+    ) -> HTMLResponse:
+        number = read_link_token(desk.signing_key, "mark", token)
+        if number is not None and mark in map(str, MARKS):
+            await database.run(keep_mark, number, int(mark), words, "", desk, datetime.now(UTC))
+            marked()
+        return await show(token, mark)
+
+    return router
+
+
 def _pages(
     purpose: LinkPurpose,
     database: Database,
@@ -93,7 +132,7 @@ def _pages(
     return router
 
 
-def _shown(desk: Desk, page: Page) -> HTMLResponse:
+def _shown(desk: Desk, page: Page, **facts: object) -> HTMLResponse:
     language, template = page
-    content = render(language, template, {"language": language, "shop": desk.shop.name})
+    content = render(language, template, {"language": language, "shop": desk.shop.name, **facts})
     return HTMLResponse(content, 404 if page == UNKNOWN else 200, HEADERS)

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from handoff.identifiers import ADDRESS
 from handoff.mail.modes import ModeName
 
 TELEGRAM_TOKEN = re.compile(r"\d+:[\w-]+", re.ASCII)
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     auth_results_id: str = ""
     support_address: str = "support@jeans.example"
     agents_address: str = "agents@jeans.example"
+    escalation_address: str = ""
     handoff_mode: ModeName = "desk"
     secret_key: str = ""
     keep_messages_days: int = Field(default=365, ge=0)
@@ -65,6 +67,13 @@ class Settings(BaseSettings):
         except ArgumentError:
             raise ValueError("write sqlite:///path or postgresql+psycopg://user:password@host/name") from None
         return url
+
+    @field_validator("escalation_address")
+    @classmethod
+    def _manager_has_a_mailbox(cls, address: str) -> str:
+        if address and not ADDRESS.fullmatch(address):
+            raise ValueError("write one plain address: manager@shop.example")
+        return address
 
     @field_validator("telegram_token")
     @classmethod

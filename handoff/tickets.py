@@ -19,17 +19,21 @@ from handoff.compensation import days_late, suggested_compensation
 from handoff.crm.port import Customer, Order
 from handoff.crm.sql import find_customer
 from handoff.desk import Desk as Desk
+from handoff.entries import UnknownTicket as UnknownTicket
+from handoff.entries import add_entry, find_ticket
 from handoff.errors import HandoffError
 from handoff.files import unattached_files
-from handoff.hours import answer_by, spoken_deadline, written_deadline
+from handoff.hours import answer_by, spoken_deadline
 from handoff.identifiers import mask_address, normalise_address
 from handoff.identity import Requester
+from handoff.letters_filed import file_agent_letter
 from handoff.mail.addresses import without_reply_addresses
 from handoff.mail.attachments import attachments_of
 from handoff.mail.compose import Attachment, moment
 from handoff.mail.posting import post_letter
 from handoff.mail.reading import ReadLetter, header, read_letter, storable
 from handoff.models import LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
+from handoff.promises import promise_text, promised
 from handoff.words import words
 
 #: Photos sent shortly before a case belong to it.
@@ -45,17 +49,6 @@ OWN_WORDS_LENGTH = 300
 LETTER_CHANNEL = "email"
 LETTER_TOPIC = "letter"
 SUBJECT_LENGTH = 100
-
-#: An agent writes this on the first line to close a ticket.
-CLOSE_COMMAND = "/close"
-
-
-class UnknownTicket(HandoffError):
-    """There is no ticket with this number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"there is no ticket {number}")
-        self.number = number
 
 
 class NotAssignable(HandoffError):
@@ -172,12 +165,12 @@ def open_ticket_by_letter(
     ticket.verified = True
     # Before any letter is written: the customer's is the beginning of the thread.
     letter.ticket_number = ticket.number
-    _add_entry(session, ticket, "customer", "letter", letter.text, now, letter, f"letter:{letter.id}")
+    add_entry(session, ticket, "customer", "letter", letter.text, now, letter, f"letter:{letter.id}")
     facts = _case_facts(session, ticket, case, desk, now, read.attachments)
     post_letter(
         session, ticket, desk, "agents", "ticket", f"opened:{ticket.number}:agents", facts, now, read.attachments
     )
-    promised = {"promised": _promise(ticket, desk, now)}
+    promised = {"promised": promise_text(ticket, desk, now)}
     post_letter(session, ticket, desk, "customer", "received", f"opened:{ticket.number}:customer", promised, now)
     return ticket
 
@@ -211,8 +204,8 @@ def add_to_ticket(
     Raises:
         UnknownTicket: there is no such ticket.
     """
-    ticket, text = _ticket(session, number), storable(text)
-    if not _add_entry(session, ticket, "customer", "chat", text, now, source_key=f"added:{key}"):
+    ticket, text = find_ticket(session, number), storable(text)
+    if not add_entry(session, ticket, "customer", "chat", text, now, source_key=f"added:{key}"):
         return False
     if urgent:
         ticket.priority = "urgent"
@@ -241,11 +234,11 @@ def dispute_ticket(session: Session, number: int, desk: Desk, now: datetime) -> 
     Raises:
         UnknownTicket: there is no such ticket.
     """
-    ticket = _ticket(session, number)
+    ticket = find_ticket(session, number)
     if ticket.disputed:
         return
     ticket.disputed = True
-    _add_entry(session, ticket, "system", "note", "disputed", now, source_key="disputed")
+    add_entry(session, ticket, "system", "note", "disputed", now, source_key="disputed")
     post_letter(session, ticket, desk, "agents", "disputed", f"disputed:{number}", {}, now)
     desk.notices.announce(session, ticket, "ticket_disputed", now)
 
@@ -261,7 +254,7 @@ def assign_requester(
         UnknownTicket: there is no such ticket.
         NotAssignable: it has a requester already, or the customer has no address.
     """
-    ticket = _ticket(session, number)
+    ticket = find_ticket(session, number)
     if ticket.requester is not None:
         raise NotAssignable(f"ticket {number} has a requester already")
     if not customer.addresses:
@@ -288,7 +281,7 @@ def settle_claim(session: Session, number: int, requester: Requester | None, des
     same = _same_case(session, ticket.topic, requester)
     facts: dict[str, Any] = {"joined": same.number if same else None, "days_late": 0}
     if requester is None:
-        _add_entry(session, ticket, "system", "note", "no match", now, source_key="checked")
+        add_entry(session, ticket, "system", "note", "no match", now, source_key="checked")
         desk.notices.announce(session, ticket, "pair_unmatched", now)
     elif same is None:
         facts |= _give_to(session, ticket, requester, desk, now)
@@ -298,7 +291,7 @@ def settle_claim(session: Session, number: int, requester: Requester | None, des
     else:
         _merge(session, ticket, same, requester, desk, now)
         desk.notices.announce(session, ticket, "pair_joined", now)
-    facts["promised"] = _promise(ticket, desk, now, desk.shop.language)
+    facts["promised"] = promise_text(ticket, desk, now, desk.shop.language)
     post_letter(session, ticket, desk, "agents", "checked", f"checked:{number}", facts, now)
 
 
@@ -338,7 +331,7 @@ def _give_to(session: Session, ticket: Ticket, requester: Requester, desk: Desk,
     ticket.order_number = requester.order.number if requester.order else None
     ticket.snapshot = _snapshot(requester.customer, requester.order)
     ticket.claimed_address = ticket.claimed_order = ticket.match_at = None
-    _add_entry(session, ticket, "system", "note", "assigned", now, source_key="assigned")
+    add_entry(session, ticket, "system", "note", "assigned", now, source_key="assigned")
     return {"days_late": days_late(ticket.snapshot.get("order"), now, desk.shop.zone)}
 
 
@@ -353,94 +346,6 @@ def _send_waiting_answers(session: Session, number: int, ticket: Ticket, desk: D
     for letter in waiting:
         letter.outcome, letter.reason, letter.ticket_number = "threaded", "", ticket.number
         file_agent_letter(session, ticket, letter, read_letter(letter.raw), desk, now)
-
-
-def file_agent_letter(
-    session: Session, ticket: Ticket, letter: LetterIn, read: ReadLetter, desk: Desk, now: datetime
-) -> None:
-    """An agent's answer: keep it and send it on to the registered address, under the agent's name in this ticket."""
-    text = without_reply_addresses(letter.text, desk.support_address)
-    first, _, rest = text.partition("\n")
-    if first.strip().lower() == CLOSE_COMMAND:
-        ticket.state = "closed"
-        _add_entry(session, ticket, "agent", "note", "closed", now, letter, f"closed:{letter.id}")
-        text = rest.strip()
-    # A forwarded letter would carry our own letters, with what only agents may read, to the customer.
-    files = [file for file in read.attachments if not file.media_type.startswith("message/")]
-    if not text and (not files or ticket.state == "closed"):
-        return
-    _add_entry(session, ticket, "agent", "letter", text, now, letter, f"letter:{letter.id}")
-    post_letter(
-        session,
-        ticket,
-        desk,
-        "customer",
-        "answer",
-        f"answer:{ticket.number}:{letter.id}",
-        {"text": text},
-        now,
-        files,
-        automatic=False,
-    )
-    ticket.first_answer_at = ticket.first_answer_at or now
-    if not ticket.disputed:
-        desk.notices.announce(session, ticket, "answer_sent", now)
-
-
-def file_customer_letter(
-    session: Session,
-    ticket: Ticket,
-    letter: LetterIn,
-    read: ReadLetter,
-    desk: Desk,
-    now: datetime,
-    *,
-    proves_mailbox: bool = True,
-) -> None:
-    """The customer's letter: it reopens the ticket, tells the agents, and may prove that the mailbox is his."""
-    ticket.verified = ticket.verified or proves_mailbox
-    ticket.state = "open"
-    _add_entry(session, ticket, "customer", "letter", letter.text, now, letter, f"letter:{letter.id}")
-    text = without_reply_addresses(letter.text, desk.support_address)
-    post_letter(
-        session,
-        ticket,
-        desk,
-        "agents",
-        "customer_reply",
-        f"customer:{ticket.number}:{letter.id}",
-        {"text": text, "promised": _promise(ticket, desk, now, desk.shop.language), "proven": proves_mailbox},
-        now,
-        read.attachments,
-    )
-
-
-def note_bounce(
-    session: Session, sent: LetterOut, diagnosis: str, permanent: bool, letter: LetterIn, desk: Desk, now: datetime
-) -> None:
-    """A letter of ours came back: the ticket says so, and the agents hear of it when it was the customer's."""
-    if sent.ticket_number is None:
-        return
-    ticket = _ticket(session, sent.ticket_number)
-    _add_entry(session, ticket, "system", "note", f"bounced: {diagnosis}", now, letter, f"bounce:{letter.id}")
-    if sent.audience == "customer" and ticket.requester:
-        post_letter(
-            session,
-            ticket,
-            desk,
-            "agents",
-            "bounced",
-            f"bounced:{ticket.number}:{letter.id}",
-            {"diagnosis": diagnosis, "permanent": permanent},
-            now,
-        )
-
-
-def _ticket(session: Session, number: int) -> Ticket:
-    ticket = session.get(Ticket, number)
-    if ticket is None:
-        raise UnknownTicket(number)
-    return ticket
 
 
 def _storable(case: Case) -> Case:
@@ -462,7 +367,7 @@ def _handed_over(session: Session, case: Case) -> tuple[Ticket, bool] | None:
     if opened is not None:
         return opened, False
     joined = session.scalar(select(LetterOut.ticket_number).where(LetterOut.purpose == _joining(case)))
-    return (_ticket(session, joined), True) if joined is not None else None
+    return (find_ticket(session, joined), True) if joined is not None else None
 
 
 def _joining(case: Case) -> str:
@@ -515,7 +420,10 @@ def _tell_addition(
     now: datetime,
 ) -> None:
     """Tell the agents, in the ticket's thread, what came in the conversation."""
-    facts = {"lines": _spoken_lines(lines, files, desk), "promised": _promise(ticket, desk, now, desk.shop.language)}
+    facts = {
+        "lines": _spoken_lines(lines, files, desk),
+        "promised": promise_text(ticket, desk, now, desk.shop.language),
+    }
     post_letter(session, ticket, desk, "agents", "follow_up", purpose, facts, now, files)
 
 
@@ -562,25 +470,12 @@ def _opened(ticket: Ticket, language: str, desk: Desk, now: datetime, joined: bo
     return Opened(
         number=ticket.number,
         agent=ticket.agent_names[language],
-        deadline_text=spoken_deadline(desk.shop, _promised(ticket, desk, now), now, language),
+        deadline_text=spoken_deadline(desk.shop, promised(ticket, desk, now), now, language),
         masked_address=mask_address(ticket.requester) if ticket.requester else None,
         joined=joined,
         verified_pair=ticket.requester is not None,
         waits=ticket.match_at is not None,
     )
-
-
-def _promise(ticket: Ticket, desk: Desk, now: datetime, language: str | None = None) -> str:
-    """By when the next answer comes, as letters say it; in the customer's language unless another is named."""
-    return written_deadline(desk.shop, _promised(ticket, desk, now), language or ticket.language)
-
-
-def _promised(ticket: Ticket, desk: Desk, now: datetime) -> datetime:
-    """The first promise while it can be kept, else one counted from now."""
-    promised = answer_by(desk.shop, ticket.opened_at).promised
-    if ticket.first_answer_at is not None or promised < now:
-        promised = answer_by(desk.shop, now).promised
-    return promised
 
 
 def _confirm(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> None:
@@ -592,7 +487,7 @@ def _confirm(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> Non
         "customer",
         "confirmation",
         f"opened:{ticket.number}:customer",
-        {"promised": _promise(ticket, desk, now), **code_facts(session, ticket, desk, now)},
+        {"promised": promise_text(ticket, desk, now), **code_facts(session, ticket, desk, now)},
         now,
     )
 
@@ -613,7 +508,7 @@ def _case_facts(
     return {
         "asked_at": moment(desk, asked, desk.shop.language),
         "own_words": " ".join(case.own_words.split())[:OWN_WORDS_LENGTH],
-        "promised": _promise(ticket, desk, now, desk.shop.language),
+        "promised": promise_text(ticket, desk, now, desk.shop.language),
         "days_late": days_late(ticket.snapshot.get("order"), now, desk.shop.zone),
         "past": [
             (
@@ -641,37 +536,6 @@ def _spoken_lines(lines: Sequence[Line], files: Sequence[Attachment], desk: Desk
 
 def _add_line(session: Session, ticket: Ticket, line: Line) -> None:
     session.add(TicketEntry(ticket_number=ticket.number, author=line.author, kind="chat", text=line.text, at=line.at))
-
-
-def _add_entry(
-    session: Session,
-    ticket: Ticket,
-    author: Literal["customer", "agent", "bot", "system"],
-    kind: Literal["chat", "letter", "note"],
-    text: str,
-    now: datetime,
-    letter: LetterIn | None = None,
-    source_key: str | None = None,
-) -> bool:
-    """Whether the entry is new; one with the same `source_key` is not added again."""
-    known = select(TicketEntry.id).where(
-        TicketEntry.ticket_number == ticket.number, TicketEntry.source_key == source_key
-    )
-    if source_key is not None and session.scalar(known) is not None:
-        return False
-    session.add(
-        TicketEntry(
-            ticket_number=ticket.number,
-            author=author,
-            kind=kind,
-            text=text,
-            at=now,
-            letter_in_id=letter.id if letter else None,
-            source_key=source_key,
-        )
-    )
-    session.flush()
-    return True
 
 
 def _attach_files(session: Session, ticket: Ticket, sender_id: str, now: datetime, desk: Desk) -> list[Attachment]:

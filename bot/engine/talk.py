@@ -71,7 +71,8 @@ class Talk:
             name = "utter_told_all"
 
         answer = [*also, name] if name.startswith("utter_ask_") else [name, *also]
-        if not self._said and name != "utter_hello":
+        # Who gives a mark, days later, answers us: nothing begins.
+        if not self._said and not name.startswith(("utter_hello", "utter_mark")):
             answer.insert(1 if route in PROBLEMS else 0, "utter_intro")
         if self._angry():
             answer.insert(0, "utter_sorry")  # left out where the answer itself says so

@@ -10,8 +10,8 @@ from typing import Literal
 
 from handoff.models import Audience
 
-#: What pressing the button behind a link in a letter does: say "this was not me", end a binding.
-LinkPurpose = Literal["not-me", "unlink"]
+#: What pressing the button behind a link in a letter does: say "this was not me", end a binding, give a mark.
+LinkPurpose = Literal["not-me", "unlink", "mark"]
 
 AUDIENCES: tuple[Audience, ...] = ("agents", "customer")
 

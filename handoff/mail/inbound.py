@@ -20,7 +20,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from handoff.bounces import note_bounce
 from handoff.desk import Desk
+from handoff.letters_filed import file_agent_letter, file_customer_letter
 from handoff.mail.compose import MESSAGE_ID
 from handoff.mail.judging import NOT_AUTHENTICATED, Filing, judge
 from handoff.mail.reading import (
@@ -34,12 +36,7 @@ from handoff.mail.reading import (
     storable,
 )
 from handoff.models import LetterIn, LetterOut
-from handoff.tickets import (
-    file_agent_letter,
-    file_customer_letter,
-    note_bounce,
-    open_ticket_by_letter,
-)
+from handoff.tickets import open_ticket_by_letter
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from handoff.desk import Desk
 from handoff.identifiers import normalise_address
+from handoff.letters_filed import without_command
 from handoff.mail.addresses import read_reply_address
 from handoff.mail.authentication import Authenticity, authenticate
 from handoff.mail.reading import ReadLetter, header
 from handoff.models import Audience, CrmAddress, LetterOut, Outcome, Ticket
-from handoff.tickets import CLOSE_COMMAND, open_letter_ticket
+from handoff.tickets import open_letter_ticket
 
 #: How subjects of our letters name their ticket.
 SUBJECT_NUMBER = re.compile(r"\[#(\d{1,9})\]")
@@ -89,9 +90,10 @@ def _of_nobody(session: Session, read: ReadLetter, authentic: Authenticity) -> F
 
 
 def _of_agent(ticket: Ticket, read: ReadLetter) -> Filing:
-    if not read.text and all(file.media_type.startswith("message/") for file in read.attachments):
+    closes, text = without_command(read)
+    if not text and not closes and all(file.media_type.startswith("message/") for file in read.attachments):
         return Filing("quarantined", "nothing in it but the quoted letter", ticket, "agent")
-    if ticket.requester is None and read.text.lower() != CLOSE_COMMAND:
+    if ticket.requester is None and (text or not closes):
         reason = f"ticket has no registered address; support assign {ticket.number} sends it"
         return Filing("quarantined", reason, ticket, "agent")
     return Filing("threaded", "", ticket, "agent")

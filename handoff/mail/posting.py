@@ -26,11 +26,15 @@ def post_letter(
     now: datetime,
     files: Sequence[Attachment] = (),
     automatic: bool = True,
+    to_address: str | None = None,
 ) -> None:
-    """Write a letter into the outbox, in the ticket's thread with this audience; once for each purpose."""
+    """Write a letter into the outbox, in the ticket's thread with this audience; once for each purpose.
+
+    It goes to the registered address or to the agents; `to_address` is a manager who reads what agents read.
+    """
     if _is_posted(session, purpose):
         return
-    to_address = ticket.requester if audience == "customer" else desk.agents_address
+    to_address = ticket.requester if audience == "customer" else to_address or desk.agents_address
     if to_address is None:
         raise AssertionError(f"ticket {ticket.number} has nobody to write to")
     attached, left_out = split_attachments(files)

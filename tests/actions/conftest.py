@@ -71,6 +71,12 @@ class RecordedNotices:
     def announce(self, session: Session, ticket: Ticket, kind: str, now: datetime) -> None:
         self.announced.append((ticket.number, kind))
 
+    def reaches(self, session: Session, sender_id: str) -> bool:
+        return True
+
+    def ask_mark(self, session: Session, ticket: Ticket, now: datetime) -> None:
+        """The question is the messenger side's; what follows the answer is tested here."""
+
     def unlinked(self, session: Session, binding: Binding, now: datetime) -> None:
         raise AssertionError("no action revokes a binding")
 

@@ -24,6 +24,7 @@ NO_SLOTS = {
     "case_form__topic": None,
     "case_form__words": None,
     "case_form__mismatches": 0.0,
+    "marked_ticket": None,
     "requested_slot": None,
     "session_started_metadata": None,
 }

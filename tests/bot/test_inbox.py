@@ -226,6 +226,18 @@ def test_a_message_to_somebody_else_does_not_make_a_button_old(session):
     assert press_button(session, "web:a", yes, NOW) is not None
 
 
+def test_a_button_that_names_its_ticket_counts_days_later_and_twice(session):
+    """A mark is given when the customer comes back to the chat; what a second one does is for the ticket to say."""
+    five, one = ask(
+        session, ("5", '/mark{"ticket": "1001", "mark": "5"}'), ("1", '/mark{"ticket": "1001", "mark": "1"}')
+    )
+    outbox.put(session, purpose="answer:2", sender_id="web:a", channel="web", text="Later", now=SOON)
+
+    pressed = [press_button(session, "web:a", key, SOON) for key in (five, one, five)]
+
+    assert None not in pressed
+
+
 def test_a_menu_button_works_whenever_it_is_pressed(session):
     """It only asks a question, as if it were typed."""
     exchange, prices = ask(session, ("Exchange", "How does an exchange work?"), ("Prices", "What does it cost?"))

@@ -10,7 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 from sqlalchemy import select
 
-from bot.models import Conversation, OutboxItem
+from bot import outbox
+from bot.models import Button, Conversation, OutboxItem
 from bot.notices import NoticeFileInvalid, NoticeTexts
 from handoff.models import Binding, Ticket, TicketEntry
 
@@ -24,6 +25,9 @@ KNOWN_VALUES = {
     "pair_matched": {"agent", "ticket", "masked"},
     "pair_joined": {"agent", "ticket", "masked"},
     "pair_unmatched": {"agent", "ticket", "masked"},
+    "answer_late": {"agent", "ticket"},
+    "letter_bounced": {"agent", "ticket"},
+    "mark_question": {"agent", "ticket"},
     "unlinked": set(),
     "code_fits": {"agent", "masked"},
     "code_wrong": {"agent"},
@@ -157,6 +161,41 @@ def test_a_notice_speaks_the_conversations_language_names_included(database, not
 
     with database.session_scope() as session:
         assert agent in told(session)[0].text
+
+
+def test_a_mark_is_asked_for_once_with_a_button_for_each(database, notices, ticket):
+    """Nothing of the case is said but its number."""
+    with database.session_scope() as session:
+        for _ in range(2):
+            notices.ask_mark(session, ticket, NOW)
+
+    with database.session_scope() as session:
+        (question,) = told(session)
+        buttons = session.scalars(select(Button).order_by(Button.title)).all()
+    assert (question.sender_id, question.channel) == ("web:a", "web")
+    assert str(ticket.number) in question.text
+    assert [button["title"] for button in question.buttons] == ["1", "2", "3", "4", "5"]
+    assert [button.payload for button in buttons] == [
+        f'/mark{{"ticket": "{ticket.number}", "mark": "{mark}"}}' for mark in range(1, 6)
+    ]
+    assert "@" not in question.text
+
+
+@pytest.mark.parametrize(
+    ("states", "reached"),
+    [((), True), (("sent",), True), (("refused",), False), (("sent", "refused", "waiting"), False),
+     (("refused", "sent"), True), (("stuck",), True)],
+)  # fmt: skip
+def test_a_conversation_is_out_of_reach_once_its_messenger_refused_a_message(database, notices, states, reached):
+    """Customers block bots and come back; what counts is the last thing that was tried."""
+    with database.session_scope() as session:
+        for number, state in enumerate(states):
+            outbox.put(session, purpose=f"p:{number}", sender_id="vk:1", channel="vk", text="x", now=NOW)
+            told(session)[-1].state = state
+        session.flush()
+
+        assert notices.reaches(session, "vk:1") == reached
+        assert notices.reaches(session, "vk:2")
 
 
 @pytest.mark.parametrize(("spoken", "word"), [(None, "chat"), ("ru", "чат")])

@@ -73,6 +73,7 @@ MAY_CHEER = {"faq", "smalltalk", "oos", "hello"}
 #: Digits that may stand in a text: the pattern, the topics (beginnings), the source. All others come from shop.yml.
 NUMBERS = [
     (r"\b5 ?%", ("faq/", "reassure/"), "requirement R12: no more than 5 % of clients decide to exchange"),
+    (r"\b[15]\b", ("mark_question",), "scorecard P7: marks from 1 to 5"),
     (r"\b48213\b", ("ask_case_form_order_number",), "an example of ORDER_NUMBER in handoff/identifiers.py"),
 ]
 #: Terms and prices in words go stale like those in digits; so does a currency.

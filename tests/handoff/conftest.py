@@ -90,7 +90,13 @@ def session(database: Database) -> Iterator[Session]:
 
 
 @pytest.fixture
-def shop() -> Shop:
+def agents_language() -> str:
+    """The shop's language; a test with another one is parametrised with it."""
+    return "ru"
+
+
+@pytest.fixture
+def shop(agents_language: str) -> Shop:
     return Shop(
         name="Getwear",
         zone=ZoneInfo("Europe/Moscow"),
@@ -98,6 +104,7 @@ def shop() -> Shop:
         first_answer=timedelta(hours=1),
         agents=({"ru": "Анна", "en": "Anna"},),
         overload=False,
+        language=agents_language,
         facts={},
         phrases={
             "ru": {"hours": "", "first_answer": "", "and": "и"},

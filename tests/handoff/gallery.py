@@ -17,6 +17,7 @@ from pathlib import Path
 from handoff_cases import NOW, PNG, RecordedNotices, a_case, body, letters, maria
 from sqlalchemy.orm import Session
 
+from handoff.bounces import note_bounce
 from handoff.crm.port import Customer, Order
 from handoff.database import Database
 from handoff.desk import Desk
@@ -27,7 +28,7 @@ from handoff.mail.modes import Mode, mode_named
 from handoff.mail.posting import post_notice
 from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterOut, Ticket
 from handoff.shop import load_shop
-from handoff.tickets import Case, Line, add_to_ticket, assign_requester, dispute_ticket, note_bounce, open_ticket
+from handoff.tickets import Case, Line, add_to_ticket, assign_requester, dispute_ticket, open_ticket
 
 SHOP_FILE = Path(__file__).parents[2] / "shop.yml"
 LATER = NOW + timedelta(minutes=40)

@@ -27,14 +27,22 @@ PNG = bytes.fromhex(
 
 
 class RecordedNotices:
-    """What the messenger side was asked to say."""
+    """What the messenger side was asked to say; `blocked` conversations take no messages."""
 
     def __init__(self) -> None:
         self.announced: list[tuple[int, str]] = []
         self.freed: list[str] = []
+        self.asked: list[int] = []
+        self.blocked: set[str] = set()
 
     def announce(self, session: Session, ticket: Ticket, kind: str, now: datetime) -> None:
         self.announced.append((ticket.number, kind))
+
+    def reaches(self, session: Session, sender_id: str) -> bool:
+        return sender_id not in self.blocked
+
+    def ask_mark(self, session: Session, ticket: Ticket, now: datetime) -> None:
+        self.asked.append(ticket.number)
 
     def unlinked(self, session: Session, binding: Binding, now: datetime) -> None:
         self.freed.append(binding.sender_id)

@@ -28,7 +28,7 @@ from handoff.files import keep_file, remove_files
 from handoff.identity import Requester, identify, keep_address
 from handoff.links import bind, make_links
 from handoff.mail.inbound import take_in
-from handoff.models import LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
+from handoff.models import Csat, LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
 from handoff.tickets import Line, add_to_ticket, dispute_ticket, open_ticket
 
 MARIA, PETER = "telegram:7", "vk:8"
@@ -109,6 +109,8 @@ async def live(database: Database, desk: Desk, who: Requester, sender_id: str, w
         assert take_in(session, letter_from("anna@x.example", agents, f"agent {words}"), [], desk, NOW).ticket_number
         assert take_in(session, letter_from(address, customer, f"me {words}"), [], desk, NOW).author == "customer"
         assert take_in(session, letter_from(address, "support@jeans.example", f"and {words}"), [], desk, NOW)
+        asked = {"ticket_number": number, "how": "chat", "asked_at": NOW, "at": NOW}
+        session.add(Csat(**asked, mark=4, words=words, key=f"{sender_id}:3"))
     assert await bind(database, crm, desk, token, sender_id, channel, NOW)
     return number
 
@@ -180,9 +182,9 @@ async def test_other_customers_keep_everything(database: Database, desk: Desk, t
 
     after = of_peter()
     # What stays of Maria's holds no trace of her now and cannot be told from the rest.
-    for name in set(before) - {"ticket", "ticket_entry", "letter_in"}:
+    for name in set(before) - {"ticket", "ticket_entry", "letter_in", "csat"}:
         assert after[name] == before[name], name
-    for name in ("ticket", "ticket_entry", "letter_in"):
+    for name in ("ticket", "ticket_entry", "letter_in", "csat"):
         assert set(before[name]) <= set(after[name])
 
 

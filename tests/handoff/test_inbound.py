@@ -268,7 +268,7 @@ def test_a_bounce_of_the_customers_letter_is_told_to_the_agents(session: Session
 
     assert (letter.outcome, letter.ticket_number) == ("bounce", opened.number)
     assert "550 5.1.1 user unknown" in body(letters(session, "agents")[-1])
-    assert entries(session, "system") == ["bounced: 550 5.1.1 user unknown"]
+    assert entries(session, "system")[0] == "bounced: 550 5.1.1 user unknown"
 
 
 def test_a_bounce_of_an_agents_letter_causes_no_letter(session: Session, desk: Desk, opened: Ticket) -> None:

@@ -197,6 +197,7 @@ class TestAMatch:
             "opened",
             "opened",
             "answer",
+            "answered",
             "checked",
         ]
         assert "Отправим завтра." in last_letter(database, "customer")
@@ -260,6 +261,7 @@ class TestAMatchWithAnOpenTicket:
             f"opened:{second}:agents",
             "joined:telegram:7:case-1",
             f"answer:{first}:1",
+            f"answered:{first}:1",
             f"checked:{second}",
         ]
         one, other = ticket_of(database, first), ticket_of(database, second)
@@ -283,7 +285,7 @@ class TestAMatchWithAnOpenTicket:
         await matching.match_due(LATER)
 
         assert answered(database, desk, second, "Ещё вот что.").outcome == "threaded"
-        assert posted(database)[-1] == (f"answer:{second}:1", "Maria@Example.com")
+        assert posted(database)[-2] == (f"answer:{second}:1", "Maria@Example.com")
 
     async def test_of_two_that_wait_the_second_joins_the_first(self, database, left, matching, server) -> None:
         server.fault = None

@@ -324,7 +324,7 @@ def test_assigning_a_requester_confirms_and_lets_waiting_answers_go(session: Ses
 
     ticket = session.get_one(Ticket, number)
     assert (ticket.requester, ticket.order_number, ticket.verified) == ("maria@example.com", "GW48213", False)
-    _, found = letters(session, "agents")
+    found = letters(session, "agents")[1]
     assert found["X-Handoff-Requester"] == "maria@example.com"
     assert "Мария Ковалёва" in body(found)
     confirmation, answer = letters(session, "customer")
