@@ -31,6 +31,12 @@ class NoNotices:
     def announce(self, session: object, ticket: Ticket, kind: str, now: object) -> None:
         pass
 
+    def reaches(self, session: object, sender_id: str) -> bool:
+        return False
+
+    def ask_mark(self, session: object, ticket: Ticket, now: object) -> None:
+        raise AssertionError("asked in a messenger that reaches nobody")
+
     def unlinked(self, session: object, binding: Binding, now: object) -> None:
         pass
 

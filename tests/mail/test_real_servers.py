@@ -117,7 +117,8 @@ async def test_a_case_goes_back_and_forth_in_one_thread_on_both_sides(
 
         thanks = reply(answered, MARIA, "Спасибо, жду!")
         await asyncio.to_thread(servers.post, thanks, MARIA, str(thanks["To"]))
-        first, passed_on = await asyncio.to_thread(servers.letters, AGENTS, 2)
+        first, note, passed_on = await asyncio.to_thread(servers.letters, AGENTS, 3)
+        assert "Отправили сегодня." in note.text
         assert "Спасибо, жду!" in passed_on.text
         assert passed_on.obj["X-Handoff-Verified"] == "yes"
 
@@ -128,7 +129,7 @@ async def test_a_case_goes_back_and_forth_in_one_thread_on_both_sides(
     # What the customer's program shows holds her own letter as well.
     assert mailbox[-1].obj["In-Reply-To"].strip() == thanks["Message-ID"]
     assert is_one_thread(mailbox)
-    assert is_one_thread([first, passed_on])
+    assert is_one_thread([first, note, passed_on])
     assert outcomes(database) == [("threaded", "agent"), ("threaded", "customer"), ("threaded", "agent")]
     with database.session_scope() as session:
         said = select(TicketEntry.author, TicketEntry.text).where(TicketEntry.kind == "letter").order_by(TicketEntry.id)
