@@ -33,7 +33,7 @@ def test_a_low_mark_brings_a_closed_case_back(rested_demo: Running):
     sorry = chat.press(question, 0)
     assert re.search("sorry|apolog", sorry.text, re.I)
     assert str(number) in sorry.text
-    [letter] = wait_for(lambda: _letters(demo, number, "MARK 1 OF 5"), "the letter about the mark")
+    [letter] = wait_for(lambda: _letters(demo, number, "ОЦЕНКА 1 ИЗ 5"), "the letter about the mark")
     assert letter["X-Priority"] == "1"
     assert [ticket["state"] for ticket in demo.tickets() if ticket["number"] == number] == ["open"]
 
