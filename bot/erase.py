@@ -89,11 +89,13 @@ def erase_subject(database: Database, name: str, settings: Settings, *, crm: boo
                 crm=crm,
                 dry_run=dry_run,
             )
-            return Report(subject, erased, settings, crm)
         except StillAnswering:
             if time.monotonic() > deadline:
                 raise
             time.sleep(ASKED_EVERY_S)
+        else:
+            database.empty_log()
+            return Report(subject, erased, settings, crm)
 
 
 def _service_runs(settings: Settings) -> bool:

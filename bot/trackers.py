@@ -1,7 +1,8 @@
 """Deletes conversations from Rasa's table of tracker events, by SQL: Rasa 3.6 has no call that deletes anything.
 
-The table is `events` of its `SQLTrackerStore`, in the SQLite file that endpoints.yml names. Rasa keeps no tracker in
-memory between two turns; one that is deleted while a turn is played comes back whole when the turn is saved.
+The table is `events` of its `SQLTrackerStore`, in the SQLite file that endpoints.yml names. A tracker in the engine's
+memory counts no more once its rows are gone (`bot.engine.trackers`). One that is deleted while a turn is played comes
+back whole when the turn is saved.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def _events(path: Path) -> Iterator[sqlite3.Connection | None]:
     if not path.exists():
         yield None
         return
-    with closing(sqlite3.connect(path, timeout=BUSY_S)) as connection, connection:
-        connection.execute("PRAGMA secure_delete = ON")  # deleted words are overwritten, not only unlinked
-        known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'events'").fetchone()
-        yield connection if known else None
+    with closing(sqlite3.connect(path, timeout=BUSY_S)) as connection:
+        with connection:
+            connection.execute("PRAGMA secure_delete = ON")  # deleted words are overwritten, not only unlinked
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'events'")
+            yield connection if known.fetchone() else None
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # and the log of what was written holds them no longer

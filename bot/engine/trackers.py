@@ -63,6 +63,7 @@ class LiveTrackers(SQLTrackerStore):  # type: ignore[misc]
         with self.engine.connect() as connection:
             last_row = self._last_row(connection, sender_id)
         if last_row is None:
+            self._live.pop(sender_id, None)
             return None
         live = self._live.get(sender_id)
         # A turn that broke leaves events behind that were never stored: such a tracker is not the conversation.
