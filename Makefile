@@ -35,7 +35,8 @@ run: setup $(MODEL)  ## the real service, from .env
 train: setup $(MODEL)  ## train the model if anything it learns from has changed
 
 test: setup $(MODEL) .make/browser .make/mail-servers  ## all tests
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -m "not engine" -n auto --dist loadfile
+	@$(PYTHON) -m pytest -m engine
 
 test-nlu: setup $(MODEL)  ## how well messages are understood, on held-out ones; and whether the data is in order
 	@$(PYTHON) -m pytest -q tests/data
