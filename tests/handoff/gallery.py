@@ -122,7 +122,8 @@ def every_letter(session: Session, desk: Desk, language: str) -> Iterator[tuple[
         take_in(
             session, a_letter(desk, to_agents["Reply-To"], "olga@x.example", "Готово!\n\nОтправили."), [], desk, LATER
         )
-        yield newest("answer")
+        yield "answer", letters(session)[-2]
+        yield newest("answered")
     dispute_ticket(session, number, desk, LATER)
     yield newest("disputed")
     bounce = take_in(session, a_letter(desk, "support@jeans.example", "x@y.example", "bounce"), [], desk, LATER)
