@@ -156,7 +156,7 @@ def _shown(session: Session, sender_id: str) -> dict[str, Any]:
             "buttons": [],
             "photo": f"/web/photos/{item.photo}" if item.photo else None,
         }
-        for item in said
+        for item in reversed(said)
         if item.kind != "start"
     ]
     bot: list[dict[str, Any]] = [
@@ -168,7 +168,7 @@ def _shown(session: Session, sender_id: str) -> dict[str, Any]:
             "buttons": item.buttons,
             "photo": None,
         }
-        for item in answered
+        for item in reversed(answered)
     ]
     messages = sorted([*customer, *bot], key=lambda message: str(message["at"]))
     return {"messages": messages[-SHOWN_MESSAGES:], "waiting": any(item.state == "waiting" for item in said)}

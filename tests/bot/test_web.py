@@ -337,3 +337,14 @@ async def test_the_web_channel_sends_by_marking(database, say):
         row = session.scalars(select(OutboxItem)).one()
 
     assert await WebChannel().send(row) == str(row.id)
+
+
+async def test_what_was_said_at_one_moment_is_shown_in_order(browser, say):
+    """An agent's letter that answers and closes says two things at once: the answer, then the question for a mark."""
+    now = datetime.now(UTC)
+    for text in ("There is an answer", "How did we do?", "Goodbye"):
+        say(text, at=now)
+
+    shown = (await browser.get("/web/messages", params={"visitor": VISITOR})).json()
+
+    assert [m["text"] for m in shown["messages"]] == ["There is an answer", "How did we do?", "Goodbye"]
