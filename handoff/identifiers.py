@@ -51,11 +51,6 @@ def mask_address(address: str) -> str:
     return f"{local[:1]}…{tail}@{domain}"
 
 
-def masked_text(text: str) -> str:
-    """The text with every address in it masked, for logs and for readers who need not know it."""
-    return ADDRESS.sub(lambda found: mask_address(found.group()), text)
-
-
 def find_order_numbers(text: str) -> list[tuple[int, int, str]]:
     """Order numbers in a text as (start, end, normalised), in order; addresses are not searched.
 
