@@ -17,6 +17,7 @@ from typing import Any
 
 logging.disable(logging.ERROR)
 
+import numpy as np  # noqa: E402
 from jsonschema import ValidationError  # noqa: E402
 from rasa.__main__ import create_argument_parser  # noqa: E402
 from rasa.core.actions.action import RemoteAction, create_bot_utterance  # noqa: E402
@@ -37,6 +38,7 @@ from bot.engine.action_schema import compile_once  # noqa: E402
 from bot.engine.answers import Answers, language_of  # noqa: E402
 from bot.engine.classifier import TopicClassifier, identifiers_in, is_bare  # noqa: E402
 from bot.engine.embedding import CACHE, FEW, encoded, load_embedding  # noqa: E402
+from bot.engine.features import Features  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
 from bot.engine.normaliser import Normaliser  # noqa: E402
 from bot.engine.serve import rasa_arguments  # noqa: E402
@@ -639,6 +641,17 @@ def check_the_same_message_is_read_the_same_twice() -> None:
 
     assert first["intent"] == again["intent"]
     assert first["entities"] == again["entities"]
+
+
+def check_one_text_is_read_as_the_training_texts_were() -> None:
+    """Training takes scikit-learn's matrices, a message its own quick way: both must see the same numbers."""
+    texts = ["как стирать джинсы? как гладить джинсы?", "cancel my order, please", "мой заказ... опаздывает!", "?"]
+    features, terms, _ = Features.learn(texts * 5, embedding=False)
+    for row, text in enumerate(texts):
+        columns, values = features.terms(text)
+        found = np.zeros(terms.shape[1], dtype=np.float32)
+        found[columns] = values
+        assert np.allclose(found, terms[row].toarray()[0], atol=1e-6), text
 
 
 # -------------------------------------------------------------------------------------- training without a package

@@ -12,7 +12,8 @@ import json
 import logging
 import re
 from collections import OrderedDict
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -26,7 +27,7 @@ from rasa.shared.nlu.training_data.training_data import TrainingData
 from scipy.sparse import csr_matrix
 
 from bot.engine.features import EMBEDDING_WEIGHT, Features
-from bot.engine.levels import Level
+from bot.engine.levels import Choices, Level
 from bot.engine.manner import manner_of
 from bot.engine.normaliser import CYRILLIC, Normaliser
 from bot.engine.parts import parts_of
@@ -34,8 +35,26 @@ from handoff.identifiers import ADDRESS_REFERENCE, find_order_numbers
 
 log = logging.getLogger(__name__)
 
-#: Topics with their probabilities, likeliest first; empty when a text is like no example.
-Ranking = list[tuple[str, float]]
+
+class Ranking(NamedTuple):
+    """How likely each route and each topic is, likeliest first; empty when a text is like no example."""
+
+    routes: dict[str, float]
+    #: By route: its topics, and how likely each is if it is this route.
+    topics: dict[str, list[tuple[str, float]]]
+
+    @classmethod
+    def of(cls, routes: dict[str, float], topics: dict[str, dict[str, float]]) -> Ranking:
+        """From probabilities in any order; a route without topics counts as its own topic."""
+        ranked = {route: _sorted(topics.get(route, {route: 1.0})) for route in routes}
+        return cls(dict(_sorted(routes)), ranked)
+
+    @property
+    def likeliest(self) -> tuple[str, str]:
+        """The likeliest route and its likeliest topic; empty when there is none."""
+        route = next(iter(self.routes), "")
+        return (route, self.topics[route][0][0]) if route else ("", "")
+
 
 #: Stands in for any order number, so that the model learns "has a number" and not the digits.
 NUMBER_WORD = " номерзаказа "
@@ -66,6 +85,12 @@ FILLER |= {"not", "but", "sorry", "oops", "actually", "found", "it", "i"}
 
 #: Routes whose topics answer a question: these may be answered beside something else in one message.
 ANSWERING = ("faq", "reassure")
+
+#: The level that chooses between routes; each route with topics has one of its own, under its name.
+ROUTES = "routes"
+
+#: Examples that a text is compared with at once, some 1 MB of them.
+LOOKED_AT_ONCE = 512
 
 #: As many questions are answered in one message.
 MOST_QUESTIONS = 2
@@ -112,8 +137,8 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         self._storage, self._resource = model_storage, resource
         self._normaliser: Normaliser
         self._features: Features
-        self._routes: Level
-        self._topics: dict[str, Level] = {}
+        self._levels: dict[str, Level]
+        self._choices: Choices
         self._examples = np.zeros((0, 0), dtype=np.float32)
         self._options: dict[str, dict[str, dict[str, str]]] = {}
         self._cache: OrderedDict[str, dict[str, Any]] = OrderedDict()
@@ -139,7 +164,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         self._features, terms, self._examples = Features.learn(understood, embedding=self._config["embedding"])
         meaning = EMBEDDING_WEIGHT * self._examples
         routes = [route_of(label) for label in labels]
-        choices = {"": (np.arange(len(labels)), routes)}
+        choices = {ROUTES: (np.arange(len(labels)), routes)}
         for route in sorted({route_of(label) for label in labels if "/" in label}):
             rows = np.flatnonzero([of == route for of in routes])
             choices[route] = (rows, [labels[row] for row in rows])
@@ -150,8 +175,8 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             learn(terms[rows], meaning[rows], of_rows, self._config["C"])
             for rows, of_rows in (choices[name] for name in longest)
         )
-        self._topics = dict(zip(longest, learnt, strict=True))
-        self._routes = self._topics.pop("")
+        self._levels = dict(zip(longest, learnt, strict=True))
+        self._choices = Choices(self._levels)
         self._options = self._titled(examples, labels, terms, meaning)
         self.persist()
         return self._resource
@@ -175,8 +200,9 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         for (topic, language), of_topic in rows.items():
             route = route_of(topic)
             features = terms[of_topic], meaning[of_topic]
-            sure = self._routes.likely(*features)[:, self._routes.labels.index(route)]
-            sure = sure * self._topics[route].likely(*features)[:, self._topics[route].labels.index(topic)]
+            sure = np.ones(len(of_topic))
+            for level, label in ((self._levels[ROUTES], route), (self._levels[route], topic)):
+                sure *= level.likely(*features)[:, level.labels.index(label)]
             asks[topic, language] = examples[of_topic[int(sure.argmax())]].get("text")
         return {
             topic: {"title": title, "ask": {language: asks[topic, language] for language in title}}
@@ -187,14 +213,16 @@ class TopicClassifier(IntentClassifier, GraphComponent):
     def persist(self) -> None:
         """Keep the model as arrays and JSON: a pickle in a model file would run code when it is loaded."""
         with self._storage.write_to(self._resource) as folder:
-            levels = {"routes": self._routes, **self._topics}
             arrays = {
-                f"{name}.{part}": array for name, level in levels.items() for part, array in level.arrays().items()
+                f"{name}.{part}": array
+                for name, level in self._levels.items()
+                for part, array in level.arrays().items()
             }
-            examples = self._examples.astype(np.float16)
+            # Neighbours resemble each other; mixed, a few of them resemble most messages (see `_familiar`).
+            examples = np.random.default_rng(0).permutation(self._examples).astype(np.float16)
             np.savez_compressed(folder / "topics.npz", examples=examples, idf=self._features.idf, **arrays)
             stored = {
-                "labels": {name: level.labels for name, level in levels.items()},
+                "labels": {name: level.labels for name, level in self._levels.items()},
                 "vocabularies": self._features.vocabularies,
                 "embedding": self._features.embedding is not None,
                 "normaliser": self._normaliser.as_json(),
@@ -215,8 +243,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
                 levels = {name: Level.stored(arrays, name, labels) for name, labels in stored["labels"].items()}
                 classifier._examples = arrays["examples"].astype(np.float32)
                 idf = arrays["idf"]
-        classifier._routes = levels.pop("routes")
-        classifier._topics = levels
+        classifier._choices = Choices(levels)
         classifier._options = stored["options"]
         classifier._normaliser = Normaliser.from_json(stored["normaliser"])
         classifier._features = Features.stored(stored["vocabularies"], idf, embedding=stored["embedding"])
@@ -249,22 +276,24 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             entities.append(entity("language" if reading.sure else "language_hint", reading.language, 0, len(text)))
         if bare:
             # Just the number or the address: inside a form it fills a slot, outside it we ask what about it.
-            ranking, also, tie = [("identifiers", 1.0)], [], False
+            ranking, also, tie = Ranking.of({"identifiers": 1.0}, {}), [], False
         else:
-            ranking = self._ranking(to_understand(reading.text, numbered), numbered)
-            parts = [self._ranking(to_understand(part, False), False) for part in parts_of(reading.text)]
-            ranking = self._main_matter(ranking, parts)
-            ranking, tie = self._tied(ranking)
+            whole, *parts = self._rankings(reading.text, numbered)
+            ranking, tie = self._tied(self._main_matter(whole, parts))
             also = self._questions_beside(ranking, parts)
-        found = outcome(ranking, entities, self._config["threshold"], sorted(self._topics))
+        found = outcome(ranking, entities, self._config["threshold"], self._with_topics)
         options = self._offered(found["intent"]["name"], ranking)
         return {**found, "manner": manner_of(text).as_json(), "also": also, "tie": tie, "options": options}
 
+    @property
+    def _with_topics(self) -> list[str]:
+        return sorted(route for route in self._choices.labels if route != ROUTES)
+
     def _main_matter(self, whole: Ranking, parts: list[Ranking]) -> Ranking:
         """The part that tells an own case, if one does; what is asked after a greeting or thanks; else the whole."""
-        route = likeliest(whole)[0]
+        route, _ = whole.likeliest
         for part in parts:
-            if route != "case" and routes_of(part).get("case", 0.0) > self._config["sentence_threshold"]:
+            if route != "case" and part.routes.get("case", 0.0) > self._config["sentence_threshold"]:
                 return part
         if route == "smalltalk":
             return next((part for part in parts if self._asks(part)), whole)
@@ -272,13 +301,13 @@ class TopicClassifier(IntentClassifier, GraphComponent):
 
     def _asks(self, part: Ranking) -> bool:
         """Whether a part surely asks something that a topic answers."""
-        route, _ = likeliest(part)
-        return route in ANSWERING and routes_of(part)[route] > self._config["part_threshold"]
+        route, _ = part.likeliest
+        return route in ANSWERING and part.routes[route] > self._config["part_threshold"]
 
     def _questions_beside(self, main: Ranking, parts: list[Ranking]) -> list[str]:
         """Topics that parts of the message surely ask about, beside the main one."""
-        route, topic = likeliest(main)
-        asked = dict.fromkeys(likeliest(part)[1] for part in parts if self._asks(part))
+        route, topic = main.likeliest
+        asked = dict.fromkeys(part.likeliest[1] for part in parts if self._asks(part))
         return [other for other in asked if other != topic][: MOST_QUESTIONS - (route in ANSWERING)]
 
     def _tied(self, ranking: Ranking) -> tuple[Ranking, bool]:
@@ -286,39 +315,50 @@ class TopicClassifier(IntentClassifier, GraphComponent):
 
         Nobody who only wonders is asked for an order number, so the two change places where the case is ahead.
         """
-        routes, (route, _) = routes_of(ranking), likeliest(ranking)
-        case, faq = routes.get("case", 0.0), routes.get("faq", 0.0)
+        route, _ = ranking.likeliest
+        case, faq = ranking.routes.get("case", 0.0), ranking.routes.get("faq", 0.0)
         if route not in ("case", "faq") or abs(case - faq) > self._config["tie"]:
             return ranking, False
         if case > faq:
-            factor = {"faq": case / faq, "case": faq / case}
-            ranking = [(topic, p * factor.get(route_of(topic), 1.0)) for topic, p in ranking]
-        return sorted(ranking, key=lambda pair: -pair[1]), True
+            ranking = ranking._replace(routes=dict(_sorted(ranking.routes | {"case": faq, "faq": case})))
+        return ranking, True
 
     def _offered(self, intent: str, ranking: Ranking) -> list[dict[str, dict[str, str]]]:
         """Topics to choose from: the likeliest when nothing was understood, the runner-up when two are as likely."""
-        known = [(topic, p) for topic, p in ranking if topic in self._options]
+        routes = ranking.routes
         if intent == "nlu_fallback":
-            return [self._options[topic] for topic, _ in known[:MOST_OPTIONS]]
-        of_route = [(topic, p) for topic, p in known if route_of(topic) == intent]
-        close = len(of_route) > 1 and of_route[0][1] - of_route[1][1] < self._config["topic_tie"]
-        return [self._options[of_route[1][0]]] if close and intent in ANSWERING else []
-
-    def _ranking(self, text: str, numbered: bool) -> Ranking:
-        """All topics with their probabilities, likeliest first; nothing when the text is like no example."""
-        terms, embedded = self._features.of([text])
-        if embedded.size and float((self._examples @ embedded[0]).max()) < self._config["familiarity"]:
+            known = {t: p * routes[r] for r, topics in ranking.topics.items() for t, p in topics if t in self._options}
+            return [self._options[topic] for topic, _ in _sorted(known)[:MOST_OPTIONS]]
+        if intent not in ANSWERING:
             return []
-        meaning = EMBEDDING_WEIGHT * embedded
-        routes = self._routes.probabilities(terms, meaning)
+        two = [(topic, p * routes[intent]) for topic, p in ranking.topics[intent] if topic in self._options][:2]
+        close = len(two) > 1 and two[0][1] - two[1][1] < self._config["topic_tie"]
+        return [self._options[two[1][0]]] if close else []
+
+    def _rankings(self, text: str, numbered: bool) -> list[Ranking]:
+        """Of the whole text and of each of its parts, which are encoded together."""
+        texts = [to_understand(text, numbered), *(to_understand(part, False) for part in parts_of(text))]
+        meanings = self._features.meanings(texts)
+        numbers = [numbered, *(False for _ in texts[1:])]
+        return [self._ranked(*each) for each in zip(texts, meanings, numbers, strict=True)]
+
+    def _ranked(self, text: str, embedded: np.ndarray, numbered: bool) -> Ranking:
+        """How likely each route and topic is; nothing when the text is like no example."""
+        if embedded.size and not self._familiar(embedded):
+            return Ranking({}, {})
+        likely = self._choices.probabilities(self._features.terms(text), EMBEDDING_WEIGHT * embedded)
+        routes = likely[ROUTES]
         if "case" in routes:
             routes["case"] *= self._config["case_weight"] * (self._config["order_weight"] if numbered else 1.0)
         total = sum(routes.values())
-        ranking = []
-        for route, weight in routes.items():
-            topics = self._topics[route].probabilities(terms, meaning) if route in self._topics else {route: 1.0}
-            ranking += [(topic, weight / total * probability) for topic, probability in topics.items()]
-        return sorted(ranking, key=lambda pair: -pair[1])
+        return Ranking.of({route: weight / total for route, weight in routes.items()}, likely)
+
+    def _familiar(self, embedded: np.ndarray) -> bool:
+        """Whether an example is near: most texts find one among the first few, and the rest need not be looked at."""
+        return any(
+            float((self._examples[first : first + LOOKED_AT_ONCE] @ embedded).max()) >= self._config["familiarity"]
+            for first in range(0, len(self._examples), LOOKED_AT_ONCE)
+        )
 
 
 def route_of(topic: str) -> str:
@@ -326,18 +366,9 @@ def route_of(topic: str) -> str:
     return topic.split("/")[0]
 
 
-def routes_of(ranking: Ranking) -> dict[str, float]:
-    """Each route's probability, likeliest first."""
-    routes: dict[str, float] = {}
-    for topic, probability in ranking:
-        routes[route_of(topic)] = routes.get(route_of(topic), 0.0) + probability
-    return dict(sorted(routes.items(), key=lambda item: -item[1]))
-
-
-def likeliest(ranking: Ranking) -> tuple[str, str]:
-    """The likeliest route and its likeliest topic; empty when there is none."""
-    route = next(iter(routes_of(ranking)), "")
-    return route, next((topic for topic, _ in ranking if route_of(topic) == route), "")
+def _sorted(likely: dict[str, float]) -> list[tuple[str, float]]:
+    """The likeliest first."""
+    return sorted(likely.items(), key=itemgetter(1), reverse=True)
 
 
 def entity(name: str, value: str, start: int, end: int) -> dict[str, Any]:
@@ -378,22 +409,19 @@ def is_bare(text: str) -> bool:
 
 
 def outcome(
-    ranking: list[tuple[str, float]], entities: list[dict[str, Any]], threshold: float, with_topics: list[str]
+    ranking: Ranking, entities: list[dict[str, Any]], threshold: float, with_topics: list[str]
 ) -> dict[str, Any]:
-    """A ranking of topics in Rasa's words; below the threshold it is Rasa's `nlu_fallback`."""
-    best: dict[str, tuple[str, float]] = {}
-    for topic, probability in ranking:
-        best.setdefault(route_of(topic), (topic, probability))
-    intents = [{"name": r, "confidence": p} for r, p in routes_of(ranking).items()]
+    """A ranking in Rasa's words; below the threshold it is Rasa's `nlu_fallback`."""
+    intents = [{"name": route, "confidence": p} for route, p in ranking.routes.items()]
     if not intents or intents[0]["confidence"] < threshold:
         intents.insert(0, {"name": "nlu_fallback", "confidence": 1 - (intents[0]["confidence"] if intents else 0.0)})
     selector: dict[str, Any] = {"all_retrieval_intents": with_topics}
     for route in with_topics:
-        if route in best:
-            topic, probability = best[route]
+        if route in ranking.topics:
+            topic, probability = ranking.topics[route][0]
             response = {
                 "responses": [],
-                "confidence": probability,
+                "confidence": ranking.routes[route] * probability,
                 "intent_response_key": topic,
                 "utter_action": f"utter_{topic}",
             }

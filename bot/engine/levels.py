@@ -1,4 +1,4 @@
-"""A choice between labels, and its form on disk.
+"""Choices between labels, and their form on disk.
 
 Apart from the classifier, so that the processes which fit the levels need not import Rasa.
 """
@@ -12,6 +12,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from bot.engine.regression import Weights, fit
+
+#: Of one text: the columns of the terms in it, and their weighted values. Both have shape (terms in the text,).
+Terms = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,25 @@ class Level:
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))
         return likely / likely.sum(axis=1, keepdims=True)
 
-    def probabilities(self, terms: csr_matrix, meaning: np.ndarray) -> dict[str, float]:
-        """Each label's probability for one text."""
-        return {label: float(p) for label, p in zip(self.labels, self.likely(terms, meaning)[0], strict=True)}
+
+class Choices:
+    """Several levels side by side, so that one text is read against all of them at once."""
+
+    def __init__(self, levels: dict[str, Level]) -> None:
+        weights = [level.weights for level in levels.values()]
+        self._terms = np.hstack([each.terms for each in weights])
+        self._meaning = np.hstack([each.meaning for each in weights])
+        self._bias = np.concatenate([each.bias for each in weights])
+        self.labels = {name: level.labels for name, level in levels.items()}
+
+    def probabilities(self, terms: Terms, meaning: np.ndarray) -> dict[str, dict[str, float]]:
+        """Each label's probability within its level; `meaning` has shape (512,)."""
+        columns, values = terms
+        logits = values @ self._terms[columns] + meaning @ self._meaning + self._bias
+        found, first = {}, 0
+        for name, labels in self.labels.items():
+            of_level = logits[first : first + len(labels)]
+            likely = np.exp(of_level - of_level.max())
+            found[name] = dict(zip(labels, (likely / likely.sum()).tolist(), strict=True))
+            first += len(labels)
+        return found
