@@ -26,6 +26,7 @@ from rasa.shared.nlu.training_data.message import Message
 from rasa.shared.nlu.training_data.training_data import TrainingData
 from scipy.sparse import csr_matrix
 
+from bot.engine.familiarity import Examples
 from bot.engine.features import EMBEDDING_WEIGHT, Features
 from bot.engine.levels import Choices, Level
 from bot.engine.manner import manner_of
@@ -89,9 +90,6 @@ ANSWERING = ("faq", "reassure")
 #: The level that chooses between routes; each route with topics has one of its own, under its name.
 ROUTES = "routes"
 
-#: Examples that a text is compared with at once, some 1 MB of them.
-LOOKED_AT_ONCE = 512
-
 #: As many questions are answered in one message.
 MOST_QUESTIONS = 2
 
@@ -126,7 +124,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             "familiarity": 0.35,
             "order_weight": 8.0,
             "case_weight": 1.9,
-            "sentence_threshold": 0.8,
+            "sentence_threshold": 0.98,
             "tie": 0.05,
             "topic_tie": 0.12,
             "part_threshold": 0.7,
@@ -139,7 +137,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         self._features: Features
         self._levels: dict[str, Level]
         self._choices: Choices
-        self._examples = np.zeros((0, 0), dtype=np.float32)
+        self._examples: Examples
         self._options: dict[str, dict[str, dict[str, str]]] = {}
         self._cache: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
@@ -161,8 +159,9 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         labels = [e.get("intent_response_key") or e.get("intent") for e in examples]
         self._normaliser = Normaliser.of(texts)
         understood = [to_understand(text) for text in texts]
-        self._features, terms, self._examples = Features.learn(understood, embedding=self._config["embedding"])
-        meaning = EMBEDDING_WEIGHT * self._examples
+        self._features, terms, meaning = Features.learn(understood, embedding=self._config["embedding"])
+        self._examples = Examples.of(meaning)
+        meaning = EMBEDDING_WEIGHT * meaning
         routes = [route_of(label) for label in labels]
         choices = {ROUTES: (np.arange(len(labels)), routes)}
         for route in sorted({route_of(label) for label in labels if "/" in label}):
@@ -218,9 +217,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
                 for name, level in self._levels.items()
                 for part, array in level.arrays().items()
             }
-            # Neighbours resemble each other; mixed, a few of them resemble most messages (see `_familiar`).
-            examples = np.random.default_rng(0).permutation(self._examples).astype(np.float16)
-            np.savez_compressed(folder / "topics.npz", examples=examples, idf=self._features.idf, **arrays)
+            np.savez_compressed(folder / "topics.npz", idf=self._features.idf, **self._examples.arrays(), **arrays)
             stored = {
                 "labels": {name: level.labels for name, level in self._levels.items()},
                 "vocabularies": self._features.vocabularies,
@@ -241,12 +238,14 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             stored = json.loads((folder / "topics.json").read_text(encoding="utf-8"))
             with np.load(folder / "topics.npz", allow_pickle=False) as arrays:
                 levels = {name: Level.stored(arrays, name, labels) for name, labels in stored["labels"].items()}
-                classifier._examples = arrays["examples"].astype(np.float32)
+                classifier._examples = Examples.stored(arrays)
                 idf = arrays["idf"]
         classifier._choices = Choices(levels)
         classifier._options = stored["options"]
         classifier._normaliser = Normaliser.from_json(stored["normaliser"])
         classifier._features = Features.stored(stored["vocabularies"], idf, embedding=stored["embedding"])
+        # The encoder reads its weights with the first text: a second that no customer should wait.
+        classifier.understand("привет, hello")
         return classifier
 
     def process(self, messages: list[Message]) -> list[Message]:
@@ -344,7 +343,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
 
     def _ranked(self, text: str, embedded: np.ndarray, numbered: bool) -> Ranking:
         """How likely each route and topic is; nothing when the text is like no example."""
-        if embedded.size and not self._familiar(embedded):
+        if embedded.size and not self._examples.any_near(embedded, self._config["familiarity"]):
             return Ranking({}, {})
         likely = self._choices.probabilities(self._features.terms(text), EMBEDDING_WEIGHT * embedded)
         routes = likely[ROUTES]
@@ -352,13 +351,6 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             routes["case"] *= self._config["case_weight"] * (self._config["order_weight"] if numbered else 1.0)
         total = sum(routes.values())
         return Ranking.of({route: weight / total for route, weight in routes.items()}, likely)
-
-    def _familiar(self, embedded: np.ndarray) -> bool:
-        """Whether an example is near: most texts find one among the first few, and the rest need not be looked at."""
-        return any(
-            float((self._examples[first : first + LOOKED_AT_ONCE] @ embedded).max()) >= self._config["familiarity"]
-            for first in range(0, len(self._examples), LOOKED_AT_ONCE)
-        )
 
 
 def route_of(topic: str) -> str:
