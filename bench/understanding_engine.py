@@ -19,7 +19,10 @@ WARM_UP = [f"warm-up, message {number}" for number in range(20)]
 
 def main() -> None:
     """Do the job and write its result."""
+    from bot.engine.light import leave_tensorflow_out
+
     job = json.load(sys.stdin)
+    leave_tensorflow_out()
     from rasa.utils.tensorflow.environment import setup_tf_environment
 
     setup_tf_environment()

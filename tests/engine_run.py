@@ -11,17 +11,20 @@ import logging
 import sys
 import traceback
 
-from rasa.utils.log_utils import configure_structlog
-
-from tests import engine_checks, engine_turn_checks
+from bot.engine.light import leave_tensorflow_out
 
 
 def main() -> None:
     """Run every check; a check that broke has its traceback, one that held has null."""
+    leave_tensorflow_out()
+    from rasa.utils.log_utils import configure_structlog
+
+    from tests import engine_checks, engine_start_checks, engine_turn_checks
+
     # Rasa's structured log goes to standard output, which is for the results.
     configure_structlog(logging.CRITICAL)
     results: dict[str, str | None] = {}
-    for name, check in (vars(engine_checks) | vars(engine_turn_checks)).items():
+    for name, check in (vars(engine_checks) | vars(engine_start_checks) | vars(engine_turn_checks)).items():
         if name.startswith("check_"):
             try:
                 check()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from bot.engine_process import MODEL, ROOT
+from bot.engine_process import MODEL, PYTHON, ROOT
 from handoff.identifiers import find_order_numbers
 
 from .nlu.report import classify
@@ -23,7 +23,6 @@ from .nlu.report import classify
 pytestmark = pytest.mark.engine
 
 FILES = sorted((ROOT / "tests" / "conversations").glob("*.yml"))
-RASA = ROOT / "rasa-env" / ".venv" / "bin" / "rasa"
 QUIET = {"PYTHONPATH": ".", "RASA_TELEMETRY_ENABLED": "false", "SQLALCHEMY_SILENCE_UBER_WARNING": "1"}
 
 STORIES: list[dict[str, Any]] = [story for path in FILES for story in YAML(typ="safe").load(path)["stories"]]
@@ -32,7 +31,9 @@ STORIES: list[dict[str, Any]] = [story for path in FILES for story in YAML(typ="
 def test_every_story_is_played_as_it_is_written(tmp_path: Path):
     """Each rule leads where the story says, from the first message to the ticket or out of the form."""
     command = [
-        RASA,
+        PYTHON,
+        "-m",
+        "bot.engine.rasa",
         "test",
         "core",
         "--stories",

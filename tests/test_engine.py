@@ -14,7 +14,7 @@ from bot.engine_process import PYTHON, ROOT
 
 pytestmark = pytest.mark.engine
 
-CHECKS = ("engine_checks.py", "engine_turn_checks.py")
+CHECKS = ("engine_checks.py", "engine_start_checks.py", "engine_turn_checks.py")
 NAMES = [
     node.name
     for file in CHECKS

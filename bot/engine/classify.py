@@ -11,7 +11,10 @@ def main() -> None:
     import asyncio
     import logging
 
+    from bot.engine.light import leave_tensorflow_out
+
     logging.disable(logging.WARNING)
+    leave_tensorflow_out()
     from rasa.core.agent import Agent
     from rasa.utils.log_utils import configure_structlog
 

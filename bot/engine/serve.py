@@ -36,6 +36,9 @@ def main() -> None:
 
     sys.argv = ["rasa", *rasa_arguments(options.port, options.model, os.environ["RASA_TOKEN"])]
     sys.path.insert(0, os.getcwd())
+    from bot.engine.light import leave_tensorflow_out
+
+    leave_tensorflow_out()
     from rasa.__main__ import main as rasa
 
     from bot.engine.action_schema import compile_once
@@ -57,7 +60,8 @@ def rasa_arguments(port: int, model: str, token: str) -> list[str]:
 
 
 def _end_with_parent() -> None:
-    while sys.stdin.buffer.read(1024):
+    # Not through sys.stdin: Python aborts when it ends while a thread waits in there.
+    while os.read(0, 1024):
         pass
     os._exit(0)
 
