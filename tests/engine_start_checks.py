@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import rasa
+from rasa.engine.graph import ExecutionContext
 from rasa.engine.recipes.default_recipe import DefaultV1Recipe
+from rasa.engine.storage.local_model_storage import LocalModelStorage
+from rasa.engine.storage.resource import Resource
+from rasa.graph_components.providers.domain_provider import DomainProvider
 from rasa.shared.utils.common import class_from_module_path
 from rasa.shared.utils.io import read_config_file
 
 from bot.engine.light import COMPONENTS, LEFT_OUT, TRAINING, FullEngineNeeded, needing_tensorflow
-from tests.engine_checks import ROOT
+from bot.engine.model_domain import read_domain_once
+from tests.engine_checks import MODEL, ROOT
 
 RASA = Path(rasa.__file__).parent
 #: The engine that these checks run on.
@@ -89,3 +96,21 @@ def check_components_that_need_tensorflow_are_found_in_a_configuration() -> None
     ]
     assert needing_tensorflow({"pipeline": None}) == []
     assert needing_tensorflow(read_config_file(ROOT / "config.yml")) == []
+
+
+def check_the_domain_read_once_is_the_one_that_rasa_reads() -> None:
+    """And Rasa still does what that replaces."""
+    rasas = DomainProvider.load
+    assert "Domain.from_path(resource_directory)" in inspect.getsource(rasas)
+    with tempfile.TemporaryDirectory() as folder:
+        storage, metadata = LocalModelStorage.from_model_archive(Path(folder), MODEL)
+        given = ({}, storage, Resource("domain_provider"), ExecutionContext(metadata.predict_schema))
+        slow = DomainProvider.load(*given).provide_inference()
+        try:
+            read_domain_once()
+            quick = DomainProvider.load(*given).provide_inference()
+        finally:
+            DomainProvider.load = rasas
+
+    assert quick.as_dict() == slow.as_dict()
+    assert quick.fingerprint() == slow.fingerprint()

@@ -42,12 +42,14 @@ def main() -> None:
     from rasa.__main__ import main as rasa
 
     from bot.engine.action_schema import compile_once
+    from bot.engine.model_domain import read_domain_once
     from bot.engine.plan import plan_once
     from bot.engine.recent_states import look_back_only_so_far
     from bot.engine.tracker_copy import copy_state
     from bot.engine.trackers import fail_loudly
 
-    for change_rasa in (compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly):
+    changes = (compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, read_domain_once)
+    for change_rasa in changes:
         change_rasa()
     rasa()
 
