@@ -26,7 +26,7 @@ endef
 .PHONY: help setup engine-full engine-light demo run train test test-nlu check format bench lock clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/.installed rasa-env/.venv/.installed  ## install both environments
 
