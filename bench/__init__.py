@@ -1,1 +1,1 @@
-"""Benchmarks: what an answer costs, measured on the running demo."""
+"""Benchmarks: what an answer costs, measured on the running system; docs/performance.md shows them."""

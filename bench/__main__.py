@@ -1,126 +1,116 @@
-"""Measures the running system and writes bench/results.json; a figure that is not measured yet is null.
+"""Runs all parts, one after the other, and writes bench/results.json; a figure that was not measured is null.
 
     make bench
+    python -m bench [--seconds 60] [--only turns,forms] [--write-docs]
 
-Starts the demo in an empty folder, talks to it as the page does, and reads the engine's memory from /proc; then the
-messengers' way (`bench.messengers`) and the intake of letters (`bench.letters`). Comparisons with a stock Rasa,
-sustained load and long conversations are still to come; their figures are null, never guessed.
+Each part is a module that measures alone as well (`python -m bench.turns`) and runs in a process of its own: its memory
+and time are not those of another. A part that breaks leaves its figures null, says why, and the others go on. With
+`--only` the other parts keep the figures of the run before.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import secrets
 import signal
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import uuid
-from pathlib import Path
+from datetime import UTC, datetime
 
-import httpx
+from bench import page
+from bench.figures import RESULTS, ROOT, Figures, read_results, show, tell
+from bench.processes import machine
+from bench.sustained import SECONDS
 
-from bench import letters, messengers
+#: The figures that outside programs rely on.
+PROMISED = (
+    "turn_p50_ratio", "turn_throughput_ratio", "turn_p50_ms", "form_turn_p50_ms", "long_conversation_ratio",
+    "sustained_msgs_per_s", "sustained_p95_s", "lost", "doubled", "engine_rss_mb", "cold_start_s", "train_s",
+    "gateway_added_p95_ms",
+)  # fmt: skip
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench" / "results.json"
+#: In this order. What shares nothing with the load comes first, while the machine is still cool.
+PARTS = (
+    "turns", "forms", "long_conversation", "starting", "sustained", "messengers", "letters", "letters_out", "training"
+)  # fmt: skip
 
-#: Conversations of each kind; enough for a stable median, short enough to run often.
-CONVERSATIONS = 20
-QUESTIONS = (
-    "do you exchange jeans that don't fit?",
-    "Как снять мерки?",
-    "what if they look bad on me",
-    "Сколько стоит доставка?",
-)
-FORM = ("my zip broke", "47731", "sophie.brown@post.example")
+#: No part but the load takes as long, even where the stock's environment has to be made.
+WITHIN_S = 1800.0
+#: What the parts say while they run.
+LOGS = ROOT / ".make"
+#: A part that is told to end takes its services with it.
+END_S = 60.0
 
 
-class Visitor:
-    """One customer on the page."""
-
-    def __init__(self, http: httpx.Client) -> None:
-        self._http = http
-        self._visitor = secrets.token_urlsafe(24)
-
-    def say(self, text: str) -> float:
-        """Seconds from posting a message until its answer can be read."""
-        answers = self._answers()
-        begun = time.perf_counter()
-        posted = {"visitor": self._visitor, "id": str(uuid.uuid4()), "language": "en", "text": text}
-        self._http.post("/web/messages", json=posted).raise_for_status()
-        while self._answers() == answers:
-            time.sleep(0.002)
-        return time.perf_counter() - begun
-
-    def _answers(self) -> int:
-        shown = self._http.get("/web/messages", params={"visitor": self._visitor}).json()
-        return sum(message["author"] == "bot" for message in shown["messages"])
+class PartBroke(Exception):
+    """A part ended without figures; the message is the last that it said."""
 
 
 def main() -> None:
-    """Run everything and write the results."""
-    results: dict[str, float | int | None] = dict.fromkeys(
-        (
-            "turn_p50_ratio", "turn_throughput_ratio", "turn_p50_ms", "form_turn_p50_ms", "long_conversation_ratio",
-            "sustained_msgs_per_s", "sustained_p95_s", "lost", "doubled", "engine_rss_mb", "cold_start_s", "train_s",
-            "gateway_added_p95_ms",
-        )
-    )  # fmt: skip
-    port = 8000 + os.getpid() % 1000 + 100
-    with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"DATA_DIR": folder, "DEMO_PORT": str(port)}
-        begun = time.perf_counter()
-        service = subprocess.Popen(  # noqa: S603 - our own command
-            [str(Path(sys.executable).parent / "support"), "demo"],
-            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+    """Run the parts and write the results; the page if it is wanted."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long the sustained load lasts")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument("--write-docs", action="store_true", help="measure nothing, write docs/performance.md")
+    options = parser.parse_args()
+    if options.write_docs:
+        page.write(read_results())
+        return
+    wanted = options.only.split(",")
+    if unknown := set(wanted) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+
+    results = dict.fromkeys(PROMISED) | (read_results() if set(wanted) < set(PARTS) else {})
+    problems = {part: why for part, why in results.get("problems", {}).items() if part not in wanted}
+    measured = results.setdefault("measured", {})  # names of figures by part, so that a later run can take them back
+    results |= {"machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    results["command"] = " ".join(["python -m bench", *sys.argv[1:]])
+    LOGS.mkdir(exist_ok=True)
+    for part in wanted:
+        arguments = [f"--seconds={options.seconds}"] if part == "sustained" else []
+        sys.stderr.write(f"bench.{part} ...\n")
+        begun = time.monotonic()
+        results |= dict.fromkeys(measured.pop(part, ()))
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-                _wait_until_ready(http)
-                results["cold_start_s"] = round(time.perf_counter() - begun, 1)
-                Visitor(http).say("hello")
-                turns = [Visitor(http).say(QUESTIONS[n % len(QUESTIONS)]) for n in range(CONVERSATIONS)]
-                results["turn_p50_ms"] = round(statistics.median(turns) * 1000, 1)
-                forms = [seconds for _ in range(CONVERSATIONS) for seconds in _form_turns(http)]
-                results["form_turn_p50_ms"] = round(statistics.median(forms) * 1000, 1)
-                results["engine_rss_mb"] = _engine_memory_mb(service.pid)
-        finally:
-            os.killpg(service.pid, signal.SIGTERM)
-            service.wait(timeout=15)
-    results |= messengers.measure()
-    results |= letters.measure()
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    sys.stdout.write(RESULTS.read_text())
+            figures = run(part, arguments, WITHIN_S + options.seconds)
+            results |= figures
+            measured[part] = list(figures)
+        except PartBroke as problem:
+            problems[part] = str(problem)
+            tell(f"bench.{part} broke: {problem}")
+        tell(f"{time.monotonic() - begun:.0f} s")
+        # After each part: what is measured is kept, whatever becomes of the rest.
+        RESULTS.write_text(json.dumps(results | {"problems": problems}, indent=2) + "\n", encoding="utf-8")
+    show({name: results[name] for name in PROMISED} | {"problems": problems})
 
 
-def _form_turns(http: httpx.Client) -> list[float]:
-    visitor = Visitor(http)
-    return [visitor.say(text) for text in FORM]
+def run(part: str, arguments: list[str], within_s: float) -> Figures:
+    """The figures of one part.
 
-
-def _wait_until_ready(http: httpx.Client) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
+    Raises:
+        PartBroke: it has none.
+    """
+    command = [sys.executable, "-m", f"bench.{part}", *arguments]
+    with (
+        (LOGS / f"bench-{part}.log").open("w+", encoding="utf-8") as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True) as child,  # noqa: S603
+    ):
         try:
-            if http.get("/readyz").status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError("the demo did not get ready within three minutes; run `make demo` to see why")
-
-
-def _engine_memory_mb(service: int) -> int | None:
-    """Resident memory of the service's child, None where there is no /proc."""
-    for status in Path("/proc").glob("[0-9]*/status"):
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        if fields["PPid"].strip() == str(service):
-            return int(fields["VmRSS"].split()[0]) // 1024
-    return None
+            printed, _ = child.communicate(timeout=within_s)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGINT)
+            try:
+                child.communicate(timeout=END_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            raise PartBroke(f"not within {within_s:.0f} s") from None
+        log.seek(0)
+        said = log.read().strip().splitlines() or ["no word"]
+    if child.returncode:
+        raise PartBroke(f"{said[-1][:500]} ({log.name})")
+    figures: Figures = json.loads(printed)
+    return figures
 
 
 if __name__ == "__main__":

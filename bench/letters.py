@@ -40,7 +40,7 @@ def take_in_all() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/shop.db")
         database.migrate()
-        desk = _desk(Path(folder))
+        desk = desk_in(Path(folder))
         with database.session_scope() as session:
             open_ticket(session, a_case(), maria(), desk, NOW)
             (to_customer,), (to_agents,) = letters(session, "customer"), letters(session, "agents")
@@ -97,7 +97,8 @@ def _with_attachment(head: bytes, size: int) -> bytes:
     return head + line * ((size - len(head) - 100) // len(line)) + b"--b--\r\n"
 
 
-def _desk(folder: Path) -> Desk:
+def desk_in(folder: Path) -> Desk:
+    """A desk that works in this folder."""
     phrases = {"hours": "", "first_answer": "", "and": "&"}
     shop = Shop(
         name="Getwear",

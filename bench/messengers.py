@@ -35,9 +35,9 @@ QUESTIONS = ("Как снять мерки?", "How do I wash them?", "А есл�
 
 
 class Scene:
-    """The service between both messengers; `engine` is a stand-in, or None for the real one."""
+    """The service between both messengers; `engine` is a stand-in, or None for the real one; `more` are settings."""
 
-    def __init__(self, folder: Path, engine: FakeRasa | None) -> None:
+    def __init__(self, folder: Path, engine: FakeRasa | None, **more: str) -> None:
         self._stack = ExitStack()
         self.telegram = self._stack.enter_context(FakeTelegram(strict_limits=True))
         self.vk = self._stack.enter_context(FakeVk(strict_rate=True))
@@ -46,6 +46,7 @@ class Scene:
             "TELEGRAM_API_BASE": self.telegram.api_base,
             "TELEGRAM_FILE_BASE": self.telegram.file_base,
             **self.vk.environment,
+            **more,
         }
         if engine is not None:
             settings |= {"RASA_URL": engine.url, "RASA_TOKEN": TOKEN}

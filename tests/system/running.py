@@ -100,6 +100,12 @@ class Running:
     def start(self) -> float:
         """Start and wait until a message would be answered; how long that took, in seconds."""
         began = time.monotonic()
+        self.spawn()
+        wait_for(self._came_up, "a service that is ready", START_S, every_s=0.5)
+        return time.monotonic() - began
+
+    def spawn(self) -> None:
+        """Start and do not wait."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             # In a folder of the test's own: a developer's .env must not count.
@@ -107,8 +113,6 @@ class Running:
                 [SUPPORT, self._command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 cwd=self._folder, env=self._environment, start_new_session=True,
             )  # fmt: skip
-        wait_for(self._came_up, "a service that is ready", START_S, every_s=0.5)
-        return time.monotonic() - began
 
     def _came_up(self) -> bool:
         assert self._process is not None

@@ -1,0 +1,277 @@
+"""Measures the whole way, from a messenger through inbox, engine and outbox back to it, under a load that lasts.
+
+    python -m bench.sustained [--seconds 60] [--telegram 27] [--vk 17]
+
+The service runs as an operator runs it, with its own engine, durable settings and the mail server set; both fake
+messengers keep strictly to the real limits. They and the customers are this process, whose time of the two cores is
+given beside that of the service and the engine. A message's time runs from when it was to be sent, whether the one
+before it was answered or not. Customers ask, chat, and open cases: number, address, a yes, sometimes a photo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.bookkeeping import Heard, Sent, Verdict, Written, judge
+from bench.crowd import Person, Step, plan
+from bench.figures import Figures, percentile, show, tell
+from bench.mail_sink import MailSink
+from bench.messengers import Scene
+from bench.processes import Watch, cpu_share, peak_mb
+from tests.system.chat import png
+from tests.system.running import AGENTS, Running
+
+TELEGRAM_PER_S, VK_PER_S = 30.0, 20.0
+SECONDS = 600.0
+
+#: Before the clock runs: the engine's first turns load what later ones find loaded.
+WARM_UP_S, WARM_UP_SHARE = 20.0, 0.3
+
+#: How long answers are waited for after the last message; what has not come then is lost.
+PATIENCE_S = 60.0
+
+#: One point of the plot.
+BUCKET_S = 10.0
+
+
+class Crowd:
+    """The customers on both messengers; `sent` are their messages in the order in which they left."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.sent: list[Sent] = []
+        self._scene = scene
+        self._known: dict[int, Any] = {}
+
+    def act(self, steps: Sequence[Step]) -> None:
+        """Send every message when it is due, and never wait for an answer."""
+        begun = time.monotonic() + 0.5
+        for step in steps:
+            due = begun + step.at_s
+            time.sleep(max(0.0, due - time.monotonic()))
+            left = time.monotonic()
+            send = self._on_telegram if step.person.channel == "telegram" else self._on_vk
+            sender_id, key = send(step)
+            self.sent.append(Sent(key, sender_id, due, left))
+
+    def _on_telegram(self, step: Step) -> tuple[str, str]:
+        number = step.person.number
+        customer = self._known.get(number)
+        if customer is None:
+            customer = self._known[number] = self._scene.telegram.customer(language_code=step.person.language)
+        buttons = customer.received[-1].buttons if customer.received else {}
+        if step.act == "yes" and buttons:
+            update = customer.presses(next(iter(buttons)))
+            key = f"press:{update['callback_query']['id']}"
+        else:
+            update = customer.sends_photo(png()) if step.act == "photo" else customer.says(step.text)
+            key = f"{customer.chat_id}:{update['message']['message_id']}"
+        return f"telegram:{customer.chat_id}", key
+
+    def _on_vk(self, step: Step) -> tuple[str, str]:
+        number = step.person.number
+        customer = self._known.get(number)
+        if customer is None:
+            customer = self._known[number] = self._scene.vk.customer()
+        with self._scene.vk.changed:
+            buttons = customer.received[-1].buttons if customer.received else ()
+            if step.act == "yes" and buttons:
+                customer.presses(buttons[0])
+            elif step.act == "photo":
+                customer.sends_photo(png())
+            else:
+                customer.says(step.text)
+            own = (m for m in reversed(self._scene.vk.dialogs[customer.user_id]) if not m["out"])
+            return f"vk:{customer.user_id}", f"{customer.user_id}:{next(own)['conversation_message_id']}"
+
+
+def heard(scene: Scene) -> list[Heard]:
+    """What all customers have seen."""
+    on_telegram = [Heard(f"telegram:{seen.chat_id}", str(seen.message_id), seen.at) for seen in scene.telegram.sent]
+    on_vk = [
+        Heard(f"vk:{customer.user_id}", str(seen.message_id), seen.at)
+        for customer in scene.vk.customers.values()
+        for seen in customer.received
+    ]
+    return on_telegram + on_vk
+
+
+def written(service: Running) -> dict[tuple[str, str], Written]:
+    """What the service's outbox says was sent, by sender and the messenger's number."""
+    keys = {str(row): ":".join(key.split(":")[-2:]) for row, key in service.rows("SELECT id, key FROM inbox")}
+    found = {}
+    sent = "SELECT sender_id, remote_id, purpose FROM outbox WHERE remote_id IS NOT NULL"
+    for sender_id, remote_id, purpose in service.rows(sent):
+        kind, _, about = purpose.partition(":")
+        row, _, part = about.partition(":")
+        found[sender_id, remote_id] = Written(keys.get(row), not part) if kind == "answer" else Written(None)
+    return found
+
+
+def fill_crm(service: Running, folder: Path, people: Sequence[Person]) -> None:
+    """Every customer with one order, imported as an operator does."""
+    customers, orders = folder / "customers.csv", folder / "orders.csv"
+    rows = [f"c-{one.number},{one.address},Customer {one.number},{one.language}" for one in people]
+    customers.write_text("\n".join(["customer_id,email,name,language", *rows]) + "\n", encoding="utf-8")
+    rows = [f"{one.order},c-{one.number},production,Jeans" for one in people]
+    orders.write_text("\n".join(["number,customer_id,status,item", *rows]) + "\n", encoding="utf-8")
+    service.command("crm", "import", "--customers", customers, "--orders", orders)
+
+
+def measure(telegram_per_s: float, vk_per_s: float, seconds: float) -> Figures:
+    """Run the load; everything that a reader of the figures has to know."""
+    rates = {"telegram": telegram_per_s, "vk": vk_per_s}
+    steps = plan(rates, seconds)
+    warm_up = plan({channel: WARM_UP_SHARE * rate for channel, rate in rates.items()}, WARM_UP_S, first=10**6, seed=2)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        MailSink() as mail,
+        Scene(Path(folder), None, SMTP_URL=mail.url) as scene,
+    ):
+        service = scene.service
+        fill_crm(service, Path(folder), sorted({step.person for step in steps}, key=lambda one: one.number))
+        tell(f"warming up, then {len(steps)} messages in {seconds:.0f} s")
+        early, crowd = Crowd(scene), Crowd(scene)
+        early.act(warm_up)
+        _wait_for_rest(service, len(warm_up))
+        refused, letters = scene.telegram.refused + scene.vk.refused, len(mail.letters)
+
+        pids = {"service": _service_pid(service), "engine": service.engine() or 0, "bench": os.getpid()}
+        watch = Watch(pids)
+        clock = time.time() - time.monotonic()
+        watch.start()
+        crowd.act(steps)
+        watch.stop()
+        lasted = crowd.sent[-1].left - crowd.sent[0].due
+        _wait_for_rest(service, len(warm_up) + len(steps))
+        _wait_for(lambda: not service.rows("SELECT 1 FROM letter_out WHERE state IN ('waiting', 'sending')"))
+
+        engine_mb = peak_mb(pids["engine"])
+        service.end()  # what is on its way arrives and is written down: from now on nothing changes
+
+        verdict = judge(early.sent + crowd.sent, heard(scene), written(service))
+        times = [verdict.seconds[one.key] for one in crowd.sent if one.key in verdict.seconds]
+        begun = watch.samples["bench"][0].at
+        return {
+            "sustained_msgs_per_s": round(len(crowd.sent) / lasted, 1),
+            "sustained_seconds": round(lasted, 1),
+            "sustained_telegram_per_s": telegram_per_s,
+            "sustained_vk_per_s": vk_per_s,
+            "sustained_messages": len(crowd.sent),
+            "sustained_customers": len({one.sender_id for one in crowd.sent}),
+            "sustained_new_texts": _new_texts(steps),
+            "sustained_p50_s": _rounded(percentile(times, 50)),
+            "sustained_p95_s": _rounded(percentile(times, 95)),
+            "sustained_p99_s": _rounded(percentile(times, 99)),
+            "sustained_longest_s": _rounded(max(times, default=None)),
+            "sustained_late_p99_s": _rounded(percentile([one.left - one.due for one in crowd.sent], 99)),
+            "lost": len(verdict.lost),
+            "doubled": len(verdict.doubled) + len(verdict.unexplained),
+            "notices": verdict.notices,
+            "refused_by_rate": scene.telegram.refused + scene.vk.refused - refused,
+            "violations": len(scene.telegram.violations) + len(scene.vk.violations),
+            "engine_rss_mb": _whole(engine_mb),
+            "sustained_memory_mb": {name: _memory(watch, name) for name in pids},
+            "sustained_cores": {name: cpu_share(watch.samples[name]) for name in pids},
+            "sustained_series": _series(crowd.sent, verdict, watch, begun),
+            **_cases(service, crowd.sent, mail, letters, clock),
+        }
+
+
+def _cases(service: Running, sent: Sequence[Sent], mail: MailSink, before: int, clock: float) -> Figures:
+    """From a case's last message, the yes, to its ticket and to the agents' letter; `clock` is wall less monotonic."""
+    arrived = {one.ticket: one.at for one in reversed(mail.letters[before:]) if one.to == AGENTS}
+    messages: dict[str, list[float]] = {}
+    for one in sent:
+        messages.setdefault(one.sender_id, []).append(one.due)
+    to_ticket, to_letter = [], []
+    for number, sender_id, opened in service.rows("SELECT number, sender_id, opened_at FROM ticket"):
+        opened_at = datetime.fromisoformat(opened).replace(tzinfo=UTC).timestamp() - clock
+        asked = [due for due in messages.get(sender_id, ()) if due <= opened_at]
+        if asked:
+            to_ticket.append(opened_at - asked[-1])
+            if str(number) in arrived:
+                to_letter.append(arrived[str(number)] - asked[-1])
+    return {
+        "sustained_tickets": len(to_ticket),
+        "sustained_letters": len(mail.letters) - before,
+        "sustained_letters_doubled": len(mail.letters) - len({(one.to, one.message_id) for one in mail.letters}),
+        "ticket_p50_s": _rounded(percentile(to_ticket, 50)),
+        "ticket_p95_s": _rounded(percentile(to_ticket, 95)),
+        "letter_p50_s": _rounded(percentile(to_letter, 50)),
+        "letter_p95_s": _rounded(percentile(to_letter, 95)),
+    }
+
+
+def _series(sent: Sequence[Sent], verdict: Verdict, watch: Watch, begun: float) -> list[Figures]:
+    """What the plot shows: every ten seconds the waits of the messages of that time, and the memory at its end."""
+    waits: dict[int, list[float]] = {}
+    for one in sent:
+        if one.key in verdict.seconds:
+            waits.setdefault(int((one.due - begun) // BUCKET_S), []).append(verdict.seconds[one.key])
+    series = []
+    for place, times in sorted(waits.items()):
+        end = begun + (place + 1) * BUCKET_S
+        memory = {
+            f"{name}_mb": round(next((s.rss_mb for s in reversed(samples) if s.at <= end), samples[0].rss_mb))
+            for name, samples in watch.samples.items()
+            if samples
+        }
+        series.append(
+            {"at_s": (place + 1) * BUCKET_S, "p50_s": _rounded(percentile(times, 50)),
+             "p95_s": _rounded(percentile(times, 95)), **memory}
+        )  # fmt: skip
+    return series
+
+
+def _memory(watch: Watch, name: str) -> list[int]:
+    """At the start, in the middle and at the end."""
+    samples = watch.samples[name]
+    return [round(samples[place].rss_mb) for place in (0, len(samples) // 2, -1)] if samples else []
+
+
+def _new_texts(steps: Sequence[Step]) -> float:
+    """The share of texts that nobody had written before."""
+    texts = [step.text for step in steps if step.act == "text"]
+    return round(len(set(texts)) / len(texts), 2)
+
+
+def _wait_for_rest(service: Running, messages: int) -> None:
+    """Until so many messages have been taken in, and nothing waits to be answered or sent."""
+    taken = "SELECT 1 FROM inbox HAVING count(*) >= ?"
+    waits = "SELECT 1 FROM inbox WHERE state = 'waiting' UNION ALL SELECT 1 FROM outbox WHERE state = 'waiting'"
+    _wait_for(lambda: bool(service.rows(taken, messages)) and not service.rows(waits))
+
+
+def _wait_for(over: Callable[[], bool]) -> None:
+    """Until something is over, but no longer than customers wait: what is missing then shows in the figures."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not over() and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _service_pid(service: Running) -> int:
+    return next(pid for pid, command in service.processes().items() if "bot.engine.serve" not in command)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--telegram", type=float, default=TELEGRAM_PER_S, help="messages a second")
+    parser.add_argument("--vk", type=float, default=VK_PER_S, help="messages a second")
+    options = parser.parse_args()
+    show(measure(options.telegram, options.vk, options.seconds))
