@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 class Sent:
     """A customer's message; `due` is when it was to be sent, `left` when it was, both by the monotonic clock.
 
-    `key` is what the messenger calls it, and so does the service's inbox.
+    `key` is what the messenger calls it, and so does the service's inbox; photos that came with another have its key,
+    for one answer is to all of them, and its time is that of the first.
     """
 
     key: str
@@ -72,7 +73,7 @@ def judge(sent: Sequence[Sent], heard: Collection[Heard], written: Mapping[tuple
             answered[told.key] = min(message.at, answered.get(told.key, message.at))
     for one in sent:
         if one.key in answered:
-            verdict.seconds[one.key] = answered[one.key] - one.due
+            verdict.seconds.setdefault(one.key, answered[one.key] - one.due)
         else:
             verdict.lost.append(one.key)
     verdict.doubled = [key for key, count in times.items() if count > 1]

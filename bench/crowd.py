@@ -23,8 +23,11 @@ THINKS_S = (8.0, 25.0)
 #: How far a message may lie from its even place, as a share of the distance between two.
 JITTER = 0.4
 
-#: Of the conversations: how many are cases with number, address and a yes, and how many of these bring a photo.
-CASES, PHOTOS = 0.2, 0.15
+#: Of the conversations: how many are cases with number, address and a yes, and how many of these bring photos.
+CASES, PHOTOS = 0.2, 0.4
+
+#: Photos at once. On Telegram each is a message, and one answer is to all of them; on VK all are one message.
+MOST_PHOTOS = 4
 
 #: Messages of a conversation that is no case, and how often each number occurs.
 LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 6), (30, 28, 20, 14, 8)
@@ -34,7 +37,7 @@ RUSSIAN = 0.75
 
 YES = {"ru": ("да, всё верно", "да", "всё верно", "Да"), "en": ("yes, that's right", "yes", "correct", "Yes")}
 
-Act = Literal["text", "photo", "yes"]
+Act = Literal["text", "photo", "another photo", "yes"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def plan(rates: dict[str, float], seconds: float, *, first: int = 1, seed: int =
                 left = deque(_conversation(person, texts[person.language], cases[person.language], rng))
             steps.append(replace(left.popleft(), at_s=at_s))
             if left:
-                heapq.heappush(thinking, (at_s + rng.uniform(*THINKS_S), number, left))
+                goes_on = 0.0 if left[0].act == "another photo" else at_s + rng.uniform(*THINKS_S)
+                heapq.heappush(thinking, (goes_on, number, left))
     return sorted(steps, key=lambda step: step.at_s)
 
 
@@ -107,6 +111,8 @@ def _conversation(person: Person, texts: Drawn, cases: Sequence[str], rng: rando
         yield Step(0, person, "text", rng.choice(cases))
         if rng.random() < PHOTOS:
             yield Step(0, person, "photo")
+            for _ in range(rng.randrange(MOST_PHOTOS) if person.channel == "telegram" else 0):
+                yield Step(0, person, "another photo")
         yield Step(0, person, "text", person.order)
         yield Step(0, person, "text", person.address)
         yield Step(0, person, "yes", rng.choice(YES[person.language]))

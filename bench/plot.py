@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -68,7 +69,8 @@ def _lines(
     """Lines over minutes with a scale from 0 to the highest value, or to just above the limit if that is higher."""
     last = max(point["at_s"] for point in series)
     values = [point[name] for point in series for name, _ in shown.values() if point.get(name) is not None]
-    highest = 1.1 * max([limit, *values])
+    step = _step(max([1.05 * limit, *values]))
+    highest = step * math.ceil(max([1.05 * limit, *values]) / step)
 
     def x(at_s: float) -> float:
         return LEFT + (RIGHT - LEFT) * at_s / last
@@ -76,10 +78,10 @@ def _lines(
     def y(value: float) -> float:
         return top + height * (1 - value / highest)
 
-    for step in range(5):
-        value = highest * step / 4
+    for number in range(round(highest / step) + 1):
+        value = number * step
         yield _line([(LEFT, y(value)), (RIGHT, y(value))], GRID)
-        yield _text(LEFT - 8, y(value) + 4, f"{value:.2g}" if highest < 10 else f"{value:.0f}", anchor="end")
+        yield _text(LEFT - 8, y(value) + 4, f"{round(value, 6):g}", anchor="end")
     for minute in range(int(last // 60) + 1):
         yield _text(x(60 * minute), top + height + 18, str(minute), anchor="middle")
     if limit:
@@ -96,6 +98,12 @@ def _lines(
                 place -= 15
             taken.append(place)
             yield _text(RIGHT + 8, place + 4, label, colour=colour)
+
+
+def _step(highest: float) -> float:
+    """1, 2 or 5 times a power of ten, so that four to ten of them reach the highest value."""
+    power = 10.0 ** math.floor(math.log10(highest / 4))
+    return float(f"{max(factor * power for factor in (1, 2, 5) if factor * power <= highest / 4):g}")
 
 
 def _line(points: Sequence[Point], colour: str, more: str = "") -> str:

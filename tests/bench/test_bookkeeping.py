@@ -101,6 +101,17 @@ def test_one_late_answer_does_not_shift_the_others():
     assert seconds == pytest.approx({"7:1": 60.0, "7:2": 1.0, "7:3": 1.0})
 
 
+def test_one_answer_is_to_all_photos_of_an_album():
+    """None of them is lost, and the customer has waited since the first."""
+    service = FakeService()
+    service.takes(1, due=10.0)
+    album = [*service.sent, Sent("7:1", "vk:7", 10.1, 10.1)]
+
+    verdict = judge(album, service.heard, service.written)
+
+    assert (verdict.seconds, verdict.lost, verdict.doubled) == ({"7:1": 1.0}, [], [])
+
+
 def test_notices_and_the_first_parts_of_a_long_answer_are_neither_answers_nor_doubles():
     """ "It takes longer" answers nothing; of a long answer the last part counts."""
     service = FakeService()

@@ -22,10 +22,20 @@ def test_nobody_writes_before_he_has_thought():
     """Else the messenger's limit for one chat would be measured."""
     said = defaultdict(list)
     for step in plan({"telegram": 10.0}, 120.0):
-        said[step.person].append(step.at_s)
+        if step.act != "another photo":
+            said[step.person].append(step.at_s)
 
     assert max(map(len, said.values())) > 1
     assert all(later - sooner >= THINKS_S[0] for times in said.values() for sooner, later in pairwise(times))
+
+
+def test_photos_that_are_sent_together_gather_in_one_album():
+    """The service waits a second for the pictures of an album."""
+    steps = [step for step in plan({"telegram": 27.0}, 120.0) if "photo" in step.act]
+    together = [(a, b) for a, b in pairwise(steps) if b.act == "another photo"]
+
+    assert len(together) > 20
+    assert all(a.person == b.person and b.at_s - a.at_s < 0.5 for a, b in together)
 
 
 def test_the_same_seed_makes_the_same_load():
