@@ -66,7 +66,7 @@ format:  ## put the code into shape
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-bench: setup $(MODEL)  ## benchmarks; writes bench/results.json
+bench: setup $(MODEL)  ## benchmarks, 20 minutes; writes bench/results.json (docs/performance.md)
 	@$(PYTHON) -m bench
 
 lock: $(UV)  ## renew the lock files after a change of a requirements file

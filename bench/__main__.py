@@ -82,6 +82,8 @@ def main() -> None:
         tell(f"{time.monotonic() - begun:.0f} s")
         # After each part: what is measured is kept, whatever becomes of the rest.
         RESULTS.write_text(json.dumps(results | {"problems": problems}, indent=2) + "\n", encoding="utf-8")
+    if results.get("stock_missing"):
+        tell(f"no comparison with the stock: {results['stock_missing']}")
     show({name: results[name] for name in PROMISED} | {"problems": problems})
 
 

@@ -121,20 +121,22 @@ def has_tensorflow(environment: Path) -> bool:
 
 def _stock_python() -> Path:
     """The Python of an environment that the default runs in, made if there is none."""
-    for environment in (ENGINE_ENV, STOCK_ENV):
-        if has_tensorflow(environment):
-            return environment / "bin" / "python"
+    if has_tensorflow(ENGINE_ENV):
+        return ENGINE_ENV / "bin" / "python"
+    python, made = STOCK_ENV / "bin" / "python", STOCK_ENV / ".installed"
+    if made.exists():
+        return python
     uv = ROOT / ".uv" / "bin" / "uv"
     found = str(uv) if uv.exists() else shutil.which("uv")
     lock = next((lock for lock in LOCKS if lock.exists()), None)
     if found is None or lock is None:
         raise StockMissing("no environment with TensorFlow, and no uv or lock file to make one: run `make setup`")
     tell(f"making an environment with TensorFlow for the comparison, 2.5 GB, in {STOCK_ENV.relative_to(ROOT)}")
-    python = STOCK_ENV / "bin" / "python"
     # In the folder whose .python-version names Rasa's Python.
     _run([found, "venv", "--quiet", "--clear", str(STOCK_ENV)], ROOT / "rasa-env", INIT_S)
     install = [found, "pip", "sync", "--quiet", "--compile-bytecode", "--python", str(python), "--require-hashes"]
     _run([*install, str(lock)], ROOT, INIT_S)
+    made.touch()
     return python
 
 

@@ -12,6 +12,8 @@ from bench.plot import draw
 
 TEMPLATE = "performance.md.j2"
 
+NOT_MEASURED = "–"
+
 
 def write(results: Figures, folder: Path = ROOT / "docs") -> None:
     """Write both files; what was not measured is shown as such.
@@ -45,7 +47,7 @@ def render(results: Figures) -> str:
 
 def _shown(value: Any, unit: str) -> str:
     if value is None or value == []:
-        return "not measured"
+        return NOT_MEASURED
     text = (
         " → ".join(map(str, value))
         if isinstance(value, list)

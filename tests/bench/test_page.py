@@ -19,7 +19,7 @@ def test_a_run_that_measured_nothing_makes_a_page_that_says_so(tmp_path: Path):
     page.write({"turn_p50_ms": None, "problems": {"turns": "no engine"}}, tmp_path)
 
     written = (tmp_path / "performance.md").read_text(encoding="utf-8")
-    assert "not measured" in written
+    assert "| a training, as `make train` does it | – |" in written
     assert "`bench.turns`: no engine" in written
     ElementTree.parse(tmp_path / "performance.svg")
 
@@ -30,7 +30,7 @@ def test_figures_stand_where_they_belong():
 
     assert "**6.7**" in written
     assert "engine 300 → 310 → 311" in written
-    assert "| lost / doubled | 0 / not measured |" in written
+    assert "| lost / doubled | 0 / – |" in written
 
 
 def test_the_picture_has_bars_and_lines():
