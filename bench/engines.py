@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import httpx
 from ruamel.yaml import YAML
 
 from bench.figures import ROOT, tell
-from tests.system.running import Running, lasting_port, own_engine, wait_for
+from tests.system.running import Running, lasting_port, own_engine
 
 ENGINE_ENV = ROOT / "rasa-env" / ".venv"
 #: The stock needs TensorFlow; where our own environment has none, the benchmark makes one of its own.
@@ -33,7 +34,7 @@ STOCK_QUIET = {
 }
 
 #: The default trains for a minute and starts for half of one on two free cores.
-INIT_S, START_S = 900, 300.0
+INIT_S, START_S = 900, 600.0
 
 #: One conversation of the default's own examples, each answered by one text: its stories and rules in a row.
 STOCK_INTENTS = ("greet", "mood_great", "bot_challenge", "goodbye", "bot_challenge")
@@ -94,9 +95,12 @@ def stock_engine() -> Iterator[Engine]:
         ) as server:  # fmt: skip
             try:
                 url = f"http://127.0.0.1:{port}"
-                wait_for(lambda: server.poll() is not None or _answers(url), "the stock engine", START_S, every_s=0.2)
-                if server.poll() is not None:
-                    raise StockMissing(f"the stock engine ended: {(folder / 'server.log').read_text()[-500:]}")
+                deadline = time.monotonic() + START_S
+                while not _answers(url):
+                    if server.poll() is not None or time.monotonic() > deadline:
+                        said = (folder / "server.log").read_text()[-500:]
+                        raise StockMissing(f"the stock engine does not answer: {said}")
+                    time.sleep(0.2)
                 yield Engine(f"{url}/webhooks/rest/webhook", server.pid)
             finally:
                 server.kill()

@@ -254,9 +254,9 @@ def _new_texts(steps: Sequence[Step]) -> float:
 
 def _wait_for_rest(service: Running, messages: int) -> None:
     """Until so many messages have been taken in, and nothing waits to be answered or sent."""
-    taken = "SELECT 1 FROM inbox HAVING count(*) >= ?"
+    taken = "SELECT count(*) FROM inbox"
     waits = "SELECT 1 FROM inbox WHERE state = 'waiting' UNION ALL SELECT 1 FROM outbox WHERE state = 'waiting'"
-    _wait_for(lambda: bool(service.rows(taken, messages)) and not service.rows(waits))
+    _wait_for(lambda: service.rows(taken)[0][0] >= messages and not service.rows(waits))
 
 
 def _wait_for(over: Callable[[], bool]) -> None:
