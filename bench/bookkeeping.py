@@ -43,21 +43,30 @@ class Written:
 
 @dataclass
 class Verdict:
-    """`seconds` from when each message was due to its answer, by the message's key, in the order of sending."""
+    """`seconds` from when each message was due to its answer, by the message's key, in the order of sending.
+
+    `waiting` are messages that the service still has and has not answered in all the time that it was given.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     unexplained: list[Heard] = field(default_factory=list)
     notices: int = 0
 
 
-def judge(sent: Sequence[Sent], heard: Collection[Heard], written: Mapping[tuple[str, str], Written]) -> Verdict:
+def judge(
+    sent: Sequence[Sent],
+    heard: Collection[Heard],
+    written: Mapping[tuple[str, str], Written],
+    waiting: Collection[str] = (),
+) -> Verdict:
     """Compare what was sent with what was heard.
 
     What counts is what was heard; `written`, by sender and number, only says which message it answers. So a message
     that the service believes to have answered is lost if nobody heard the answer, and what it sent a second time
-    without knowing is `unexplained`: somebody heard it twice.
+    without knowing is `unexplained`: somebody heard it twice. `waiting` are the keys of what the service still has.
     """
     verdict = Verdict()
     answered: dict[str, float] = {}
@@ -75,7 +84,7 @@ def judge(sent: Sequence[Sent], heard: Collection[Heard], written: Mapping[tuple
         if one.key in answered:
             verdict.seconds.setdefault(one.key, answered[one.key] - one.due)
         else:
-            verdict.lost.append(one.key)
+            (verdict.waiting if one.key in waiting else verdict.lost).append(one.key)
     verdict.doubled = [key for key, count in times.items() if count > 1]
     unknown = times.keys() - {one.key for one in sent}
     verdict.doubled += sorted(unknown)

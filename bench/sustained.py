@@ -36,7 +36,7 @@ SECONDS = 600.0
 #: Before the clock runs: the engine's first turns load what later ones find loaded.
 WARM_UP_S, WARM_UP_SHARE = 20.0, 0.3
 
-#: How long answers are waited for after the last message; what has not come then is lost.
+#: How long answers are waited for after the last message; what has not come then counts as unanswered.
 PATIENCE_S = 60.0
 
 #: One point of the plot.
@@ -112,7 +112,7 @@ def heard(scene: Scene) -> list[Heard]:
 
 def written(service: Running) -> dict[tuple[str, str], Written]:
     """What the service's outbox says was sent, by sender and the messenger's number."""
-    keys = {str(row): ":".join(key.split(":")[-2:]) for row, key in service.rows("SELECT id, key FROM inbox")}
+    keys = {str(row): _short(key) for row, key in service.rows("SELECT id, key FROM inbox")}
     found = {}
     sent = "SELECT sender_id, remote_id, purpose FROM outbox WHERE remote_id IS NOT NULL"
     for sender_id, remote_id, purpose in service.rows(sent):
@@ -120,6 +120,14 @@ def written(service: Running) -> dict[tuple[str, str], Written]:
         row, _, part = about.partition(":")
         found[sender_id, remote_id] = Written(keys.get(row), not part) if kind == "answer" else Written(None)
     return found
+
+
+def still_waiting(service: Running) -> set[str]:
+    """Keys of the messages that are neither answered nor given up."""
+    to_send = "SELECT purpose FROM outbox WHERE state = 'waiting' AND purpose LIKE 'answer:%'"
+    rows = {purpose.split(":")[1] for (purpose,) in service.rows(to_send)}
+    inbox = service.rows("SELECT id, key, state FROM inbox")
+    return {_short(key) for row, key, state in inbox if state == "waiting" or str(row) in rows}
 
 
 def fill_crm(service: Running, folder: Path, people: Sequence[Person]) -> None:
@@ -163,7 +171,7 @@ def measure(telegram_per_s: float, vk_per_s: float, seconds: float) -> Figures:
         engine_mb = peak_mb(pids["engine"])
         service.end()  # what is on its way arrives and is written down: from now on nothing changes
 
-        verdict = judge(early.sent + crowd.sent, heard(scene), written(service))
+        verdict = judge(early.sent + crowd.sent, heard(scene), written(service), still_waiting(service))
         measured = dict.fromkeys(one.key for one in crowd.sent)
         times = [verdict.seconds[key] for key in measured if key in verdict.seconds]
         begun = watch.samples["bench"][0].at
@@ -182,6 +190,7 @@ def measure(telegram_per_s: float, vk_per_s: float, seconds: float) -> Figures:
             "sustained_longest_s": _rounded(max(times, default=None)),
             "sustained_late_p99_s": _rounded(percentile([one.left - one.due for one in crowd.sent], 99)),
             "lost": len(verdict.lost),
+            "unanswered": len(verdict.waiting),
             "doubled": len(verdict.doubled) + len(verdict.unexplained),
             "notices": verdict.notices,
             "refused_by_rate": scene.telegram.refused + scene.vk.refused - refused,
@@ -268,6 +277,11 @@ def _wait_for(over: Callable[[], bool]) -> None:
 
 def _service_pid(service: Running) -> int:
     return next(pid for pid, command in service.processes().items() if "bot.engine.serve" not in command)
+
+
+def _short(key: str) -> str:
+    """A key of the inbox without messenger and bot: chat and number, or "press" and the press."""
+    return ":".join(key.split(":")[-2:])
 
 
 def _rounded(seconds: float | None) -> float | None:

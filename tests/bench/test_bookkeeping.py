@@ -49,6 +49,17 @@ def test_what_nobody_heard_is_lost_though_the_service_believes_that_it_was_sent(
     assert not verdict.doubled
 
 
+def test_what_the_service_still_has_is_not_lost():
+    """An overloaded service is late; whether it loses anything is another question."""
+    service = FakeService(loses={1, 2})
+    for number in (1, 2):
+        service.takes(number)
+
+    verdict = judge(service.sent, service.heard, service.written, waiting={"7:2"})
+
+    assert (verdict.lost, verdict.waiting) == (["7:1"], ["7:2"])
+
+
 def test_an_answer_that_came_twice_is_doubled_and_still_an_answer():
     """A crash between sending and noting it would look like this."""
     service = FakeService(doubles={2})

@@ -30,7 +30,7 @@ def test_figures_stand_where_they_belong():
 
     assert "**6.7**" in written
     assert "engine 300 → 310 → 311" in written
-    assert "| lost / doubled | 0 / – |" in written
+    assert "| lost / doubled / still waiting a minute after the end | 0 / – / – |" in written
 
 
 def test_the_picture_has_bars_and_lines():
