@@ -61,7 +61,7 @@ def main() -> None:
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
 
-    results = dict.fromkeys(PROMISED) | (read_results() if set(wanted) < set(PARTS) else {})
+    results: Figures = dict.fromkeys(PROMISED) | (read_results() if set(wanted) < set(PARTS) else {})
     problems = {part: why for part, why in results.get("problems", {}).items() if part not in wanted}
     measured = results.setdefault("measured", {})  # names of figures by part, so that a later run can take them back
     results |= {"machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}

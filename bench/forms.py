@@ -19,9 +19,9 @@ from uuid import uuid4
 import aiohttp
 
 from bench.crowd import YES, Person
+from bench.customers import fill_crm
 from bench.engines import Engine, our_engine
 from bench.figures import Figures, median_ms, milliseconds, percentile, show
-from bench.sustained import fill_crm
 from bench.texts import never_seen, opening_a_case
 from bench.turns import say
 from handoff.database import Database

@@ -40,6 +40,7 @@ REPEATED = 20
 WARM_UP_S = 3.0
 
 Conversations = Iterator[list[str]]
+Kinds = dict[str, tuple[Engine, Conversations]]
 
 
 async def play(
@@ -94,7 +95,7 @@ def measure() -> Figures:
     figures: Figures = {}
     with ExitStack() as stack:
         ours = stack.enter_context(our_engine())
-        kinds = {kind: (ours, conversations) for kind, conversations in kinds_of_texts(random.Random(1)).items()}  # noqa: S311
+        kinds: Kinds = {kind: (ours, texts) for kind, texts in kinds_of_texts(random.Random(1)).items()}  # noqa: S311
         try:
             stock = stack.enter_context(stock_engine())
             kinds["stock"] = (stock, stock_conversations())
@@ -120,7 +121,7 @@ def measure() -> Figures:
     return figures
 
 
-def _compared(kinds: dict[str, tuple[Engine, Conversations]], in_flight: int) -> Figures:
+def _compared(kinds: Kinds, in_flight: int) -> Figures:
     """Block by block, each kind in turn."""
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     per_s: dict[str, list[float]] = {kind: [] for kind in kinds}
