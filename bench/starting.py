@@ -8,6 +8,7 @@ Cold means that no process runs yet; the files may still be in the machine's mem
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -45,7 +46,7 @@ def measure() -> Figures:
         "cold_start_ready_s": round(statistics.median(ready), 1),
         "memory_after_start_mb": memory,
         "disk_mb": {
-            "service": _disk_mb(ROOT / ".venv"),
+            "service": _disk_mb(Path(sys.prefix)),
             "engine": _disk_mb(ENGINE_ENV),
             "model": _disk_mb(ROOT / "models"),
             "stock": _disk_mb(STOCK_ENV) if STOCK_ENV.exists() else None,
