@@ -28,6 +28,8 @@ CASES, PHOTOS = 0.2, 0.4
 
 #: Photos at once. On Telegram each is a message, and one answer is to all of them; on VK all are one message.
 MOST_PHOTOS = 4
+#: Between two photos of an album, in seconds.
+ALBUM_S = 0.02
 
 #: Messages of a conversation that is no case, and how often each number occurs.
 LENGTHS, LENGTH_WEIGHTS = (1, 2, 3, 4, 6), (30, 28, 20, 14, 8)
@@ -99,7 +101,10 @@ def plan(rates: dict[str, float], seconds: float, *, first: int = 1, seed: int =
                 number = next(numbers)
                 person = Person(number, channel, "ru" if rng.random() < RUSSIAN else "en")
                 left = deque(_conversation(person, texts[person.language], cases[person.language], rng))
-            steps.append(replace(left.popleft(), at_s=at_s))
+            step = left.popleft()
+            if step.act == "another photo":  # right after the one before, which is his own
+                at_s = steps[-1].at_s + ALBUM_S
+            steps.append(replace(step, at_s=at_s))
             if left:
                 goes_on = 0.0 if left[0].act == "another photo" else at_s + rng.uniform(*THINKS_S)
                 heapq.heappush(thinking, (goes_on, number, left))

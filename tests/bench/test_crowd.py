@@ -31,11 +31,11 @@ def test_nobody_writes_before_he_has_thought():
 
 def test_photos_that_are_sent_together_gather_in_one_album():
     """The service waits a second for the pictures of an album."""
-    steps = [step for step in plan({"telegram": 27.0}, 120.0) if "photo" in step.act]
+    steps = [step for step in plan({"telegram": 5.0}, 600.0) if "photo" in step.act]
     together = [(a, b) for a, b in pairwise(steps) if b.act == "another photo"]
 
     assert len(together) > 20
-    assert all(a.person == b.person and b.at_s - a.at_s < 0.5 for a, b in together)
+    assert all(a.person == b.person and b.at_s - a.at_s < 0.1 for a, b in together)
 
 
 def test_the_same_seed_makes_the_same_load():
