@@ -16,6 +16,7 @@ from telegram.ext import ExtBot
 from telegram.request import HTTPXRequest
 
 from bot.channel import FileGone, MaybeSent, SendLater, SendRefused
+from bot.channels.pace import Pace
 from bot.models import OutboxItem, RemoteFile
 from handoff.files import MAX_FILE_BYTES, FileTooLarge
 
@@ -27,8 +28,8 @@ os.environ.setdefault("PTB_TIMEDELTA", "1")
 OFFICIAL_API = "https://api.telegram.org"
 
 #: Telegram takes about 30 messages a second from a bot and one a second for a chat, with short bursts (Bots FAQ,
-#: "hitting limits"). A burst of two and 27.9 a second stay below 30 in every second.
-ALL_CHATS = (2, 2 / 27.9)
+#: "hitting limits").
+ALL_CHATS = 30
 ONE_CHAT = (3, 3)
 PACED_CHATS = 20_000
 
@@ -49,7 +50,7 @@ class TelegramChannel:
         self.bot_id = token.partition(":")[0]
         self._token, self._bases = token, _bases(api_base, file_base)
         self.bot = self.new_bot(ExtBot[None])
-        self._all_chats = AsyncLimiter(*ALL_CHATS)
+        self._all_chats = Pace(ALL_CHATS)
         self._one_chat = lru_cache(PACED_CHATS)(lambda chat: AsyncLimiter(*ONE_CHAT))
 
     def new_bot(self, kind: type[B]) -> B:
@@ -63,25 +64,27 @@ class TelegramChannel:
         """See `bot.channel.Channel.send`. Plain text: nothing in it can be mistaken for formatting."""
         chat = chat_of(item.sender_id)
         rows = [[InlineKeyboardButton(button["title"], callback_data=button["key"])] for button in item.buttons]
-        async with self._one_chat(chat), self._all_chats:
+        async with self._one_chat(chat):
             try:
                 if item.maybe_sent:
                     # The one repetition that is allowed is made when Telegram is well again.
-                    await self.bot.send_chat_action(chat, ChatAction.TYPING)
+                    async with self._all_chats:
+                        await self.bot.send_chat_action(chat, ChatAction.TYPING)
             except TelegramError as error:
                 raise _known(error) or SendLater(str(error)) from error
             try:
-                message = await self.bot.send_message(
-                    chat, item.text, reply_markup=InlineKeyboardMarkup(rows) if rows else None,
-                    link_preview_options=LinkPreviewOptions(is_disabled=True),
-                )  # fmt: skip
+                async with self._all_chats:
+                    message = await self.bot.send_message(
+                        chat, item.text, reply_markup=InlineKeyboardMarkup(rows) if rows else None,
+                        link_preview_options=LinkPreviewOptions(is_disabled=True),
+                    )  # fmt: skip
             except TelegramError as error:
                 raise _known(error) or MaybeSent(str(error)) from error
         return str(message.message_id)
 
     async def typing(self, sender_id: str) -> None:
         """See `bot.channel.Channel.typing`; left out where answers need the rate."""
-        if self._all_chats.has_capacity():
+        if self._all_chats.has_room:
             async with self._all_chats:
                 await self.bot.send_chat_action(chat_of(sender_id), ChatAction.TYPING)
 

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import httpx
 import requests
-from aiolimiter import AsyncLimiter
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from vk_api.exceptions import ApiError, ApiHttpError, VkApiError
@@ -22,6 +21,7 @@ from vk_api.keyboard import VkKeyboard
 from vk_api.vk_api import VkApiGroup
 
 from bot.channel import FileGone, SendLater, SendRefused
+from bot.channels.pace import Pace
 from bot.models import OutboxItem, RemoteFile
 from handoff.files import MAX_FILE_BYTES, FileTooLarge
 
@@ -33,12 +33,10 @@ CHANNEL = "vk"
 OFFICIAL_API = "https://api.vk.ru/method/"
 API_VERSION = "5.199"
 
-#: VK takes 20 calls a second from a community, of all methods together (dev.vk.com/api/api-requests). One after the
-#: other, 17.8 a second, the 21st leaves 1.12 s after the first: calls may overtake each other by 0.12 s on the way.
-PACE = (1, 1 / 17.8)
-#: Messages under way at once: enough for the pace when each takes a second, and for some that hang. The others wait
-#: where they do not hold up the few calls of other kinds.
-SENDS_AT_ONCE = 24
+#: VK takes 20 calls a second from a community, of all methods together (dev.vk.com/api/api-requests).
+CALLS_A_SECOND = 20
+#: Messages under way at once: should they all hang, there is room for the few calls of other kinds.
+SENDS_AT_ONCE = CALLS_A_SECOND - 2
 #: To connect and to wait for an answer, in seconds. The library itself would wait for ever.
 TIME_OUTS = (5.0, 10.0)
 #: A file that has not come whole after this long is asked for again.
@@ -69,7 +67,7 @@ class VkChannel:
         self._adapter = _Adapter(_base(api_base))
         self._idle: deque[VkApiGroup] = deque()
         self._free = asyncio.Semaphore(SENDS_AT_ONCE)
-        self._pace = AsyncLimiter(*PACE)
+        self._pace = Pace(CALLS_A_SECOND)
 
     @cached_property
     def _files(self) -> httpx.AsyncClient:
@@ -83,8 +81,8 @@ class VkChannel:
             VkApiError: VK refuses.
             requests.RequestException: VK cannot be reached, or talks gibberish.
         """
-        await self._pace.acquire()
-        return await on_thread(lambda: self._call(method, values))
+        async with self._pace:
+            return await on_thread(lambda: self._call(method, values))
 
     def _call(self, method: str, values: dict[str, Any]) -> Any:
         # One instance makes one call at a time: a call that hangs has its instance for itself.
@@ -118,7 +116,7 @@ class VkChannel:
 
     async def typing(self, sender_id: str) -> None:
         """See `bot.channel.Channel.typing`; left out where answers need the rate."""
-        if self._pace.has_capacity():
+        if self._pace.has_room:
             await self.call("messages.setActivity", peer_id=peer_of(sender_id), type="typing")
 
     async def download(self, file: RemoteFile) -> bytes:

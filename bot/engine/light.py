@@ -65,7 +65,7 @@ def leave_tensorflow_out() -> None:
     """Before the rest of Rasa is imported; where TensorFlow is installed, nothing changes."""
     if find_spec("tensorflow"):
         return
-    classes = {}
+    classes: dict[str, Any] = {}
     for module, names in LEFT_OUT.items():
         classes |= (here := {name: LeftOut(name, (), {"__module__": module}) for name in names})
         sys.modules[module] = ModuleType(module)

@@ -23,7 +23,7 @@ def read_domain_once() -> None:
 
 
 def _load(
-    cls: type[DomainProvider], config: dict[str, Any], model_storage: ModelStorage, resource: Resource,
+    cls: type[DomainProvider], /, config: dict[str, Any], model_storage: ModelStorage, resource: Resource,
     execution_context: ExecutionContext, **kwargs: Any,
 ) -> DomainProvider:  # fmt: skip
     """See `GraphComponent.load`."""

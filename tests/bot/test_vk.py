@@ -246,7 +246,7 @@ async def test_typing_is_shown_unless_answers_need_the_calls(channel, customer):
     await channel.typing(f"vk:{customer.user_id}")
     assert len(customer.typing) == 1
 
-    sending = [asyncio.create_task(channel.send(item(customer, str(id), id=id))) for id in range(1, 5)]
+    sending = [asyncio.create_task(channel.send(item(customer, str(id), id=id))) for id in range(1, 12)]
     await asyncio.sleep(0)
     await channel.typing(f"vk:{customer.user_id}")
 
