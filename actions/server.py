@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, HTTPException, Query
@@ -16,14 +15,12 @@ from actions.services import CaseAction
 log = logging.getLogger(__name__)
 
 
-def actions_router(actions: list[CaseAction], token: str, turn_failed: Callable[[str], None]) -> APIRouter:
+def actions_router(actions: list[CaseAction], token: str) -> APIRouter:
     """The endpoint of endpoints.yml's `action_endpoint`.
 
     Args:
-        actions: what Rasa may call.
+        actions: what Rasa may call. When one breaks, the engine lets the whole turn fail (`bot.engine.whole_turns`).
         token: only callers who send it are served; the port may be reachable from outside.
-        turn_failed: told the message's key when an action breaks. Rasa itself would go on as if the action had done
-            nothing, and the customer would get half an answer.
     """
     executor = ActionExecutor()
     for action in actions:
@@ -37,16 +34,8 @@ def actions_router(actions: list[CaseAction], token: str, turn_failed: Callable[
         call.setdefault("domain", {})  # no action reads it, and it is 300 kB (endpoints.yml leaves it out)
         try:
             return await executor.run(call)
-        except Exception:  # whatever broke, Rasa must hear of it and the turn must be played again
+        except Exception:  # whatever broke, Rasa must hear of it
             log.exception("action %s failed", call.get("next_action"))
-            turn_failed(_key_of(call))
             return JSONResponse({"error": "the action failed", "action_name": call.get("next_action")}, 500)
 
     return router
-
-
-def _key_of(call: dict[str, Any]) -> str:
-    for event in reversed((call.get("tracker") or {}).get("events") or []):
-        if event.get("event") == "user":
-            return str((event.get("metadata") or {}).get("key"))
-    return ""

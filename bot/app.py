@@ -147,7 +147,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     )
     for router in messengers.routers():
         app.include_router(router)
-    app.include_router(actions_router(all_actions(services), actions_token, gateway.turn_failed))
+    app.include_router(actions_router(all_actions(services), actions_token))
     app.include_router(not_me_pages(database, desk))
     app.include_router(unlink_pages(database, desk))
     app.include_router(mark_pages(database, desk, letters.wake))

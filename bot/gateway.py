@@ -26,7 +26,7 @@ from bot.inbox import (
 from bot.metrics import ANSWER_SECONDS, TURNS
 from bot.models import Conversation, InboxItem, KnowledgeGap, RemoteFile
 from bot.notices import ConversationNotices
-from bot.rasa import Answer, EngineAway, RasaClient, TurnFailed
+from bot.rasa import Answer, EngineAway, RasaClient
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.files import ACCEPTED_TYPES, MAX_FILE_BYTES, FileTooLarge, FileTypeRefused, keep_file
@@ -77,7 +77,6 @@ class Gateway:
         self._desk = desk
         self._answered = answered
         self._busy: set[str] = set()
-        self._failed_turns: set[str] = set()
         self._failures: Counter[int] = Counter()
         self._wake = asyncio.Event()
         self._engine_there = False
@@ -88,10 +87,6 @@ class Gateway:
     def wake(self) -> None:
         """Look at the inbox now."""
         self._wake.set()
-
-    def turn_failed(self, key: str) -> None:
-        """An action of this message's turn broke: Rasa goes on without its result, so the turn must be played again."""
-        self._failed_turns.add(key)
 
     async def run(self) -> None:
         """Answer until cancelled."""
@@ -239,11 +234,7 @@ class Gateway:
             metadata["shown"] = item.text
         if item.kind == "start" and item.payload:
             metadata["link"] = item.payload
-        answer = await self._rasa.say(item.sender_id, words, item.channel, metadata)
-        if item.key in self._failed_turns:
-            self._failed_turns.discard(item.key)
-            raise TurnFailed("an action of this turn failed")
-        return answer
+        return await self._rasa.say(item.sender_id, words, item.channel, metadata)
 
     def _postpone(self, session: Session, item_id: int, reason: str, *, give_up: bool) -> None:
         now = datetime.now(UTC)

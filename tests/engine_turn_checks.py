@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from rasa.core.agent import Agent
 from rasa.core.channels.channel import CollectingOutputChannel, UserMessage
+from rasa.core.channels.rest import RestInput
 from rasa.core.processor import MessageProcessor
 from rasa.core.tracker_store import FailSafeTrackerStore, SQLTrackerStore
 from rasa.engine.runner.dask import DaskGraphRunner
@@ -28,12 +29,14 @@ from rasa.shared.core.events import (
     UserUttered,
 )  # fmt: skip
 from rasa.shared.core.trackers import DialogueStateTracker
+from rasa.utils.endpoints import EndpointConfig
 
 from bot.engine import recent_states, trackers
 from bot.engine.answers import Answers
 from bot.engine.plan import plan_once
 from bot.engine.tracker_copy import copy_state
 from bot.engine.trackers import LiveTrackers, fail_loudly
+from bot.engine.whole_turns import fail_as_a_whole
 from tests.engine_checks import MODEL, domain
 
 SENDER = "web:turns"
@@ -58,6 +61,17 @@ def quickened() -> Iterator[None]:
         yield
     finally:
         DaskGraphRunner.run, DialogueStateTracker.copy = run, copy
+
+
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """Turns fail as a whole, and as Rasa's own afterwards."""
+    run_action, handle_message = MessageProcessor._run_action, MessageProcessor.handle_message
+    fail_as_a_whole()
+    try:
+        yield
+    finally:
+        MessageProcessor._run_action, MessageProcessor.handle_message = run_action, handle_message
 
 
 @contextlib.contextmanager
@@ -129,6 +143,55 @@ def check_a_quick_turn_says_and_keeps_what_rasas_own_does() -> None:
     assert ours[0] == rasas[0]
     # What is read back begins with the session; a living tracker also has the action that began it.
     assert ours[1][-len(rasas[1]) :] == rasas[1]
+
+
+def answers(speaking: Agent, text: str) -> list[str] | None:
+    """What the REST channel would answer: what was collected, error or not; None if it was an error."""
+    channel = CollectingOutputChannel()
+    try:
+        asyncio.run(speaking.handle_message(UserMessage(text, channel, SENDER, input_channel="web")))
+    except Exception:  # noqa: BLE001 - as the channel does
+        assert channel.messages == [], channel.messages
+        return None
+    return [message["text"] for message in channel.messages if "text" in message]
+
+
+def check_rasa_still_passes_over_what_breaks() -> None:
+    """What `fail_as_a_whole` is for: an action that broke is only logged, and an error is answered like a turn."""
+    assert "the actions events are lost" in inspect.getsource(MessageProcessor._run_action)
+    assert inspect.getsource(RestInput.blueprint).count("return response.json(collector.messages)") == 1
+
+
+def check_a_turn_whose_action_broke_says_and_keeps_nothing() -> None:
+    """Nobody listens where the actions are; what was said before is still there, and the next message is answered."""
+    nowhere = EndpointConfig("http://127.0.0.1:9/webhook")
+    with store() as live, whole():
+        speaking = Agent.load(
+            str(MODEL), generator=Answers(None, Domain.empty()), tracker_store=live, action_endpoint=nowhere
+        )
+        assert answers(speaking, "как снять мерки?")
+        assert answers(speaking, "my jeans have come and they do not fit, I want to exchange them") is None
+        assert texts(read(live)) == texts(read(again(live))) == ["как снять мерки?"]
+        assert answers(speaking, "how do I wash them?")
+        assert texts(read(live)) == ["как снять мерки?", "how do I wash them?"]
+
+
+def check_a_turn_that_could_not_be_stored_says_nothing() -> None:
+    """Its answer was collected before the tracker is stored."""
+    with store() as live, whole():
+        speaking = Agent.load(str(MODEL), generator=Answers(None, Domain.empty()), tracker_store=live)
+        assert answers(speaking, "как снять мерки?")
+        with live.engine.begin() as connection:
+            full = (
+                "CREATE TRIGGER disk BEFORE INSERT ON events BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+            )
+            connection.execute(sa.text(full))
+        fails = FailSafeTrackerStore.on_tracker_store_error
+        fail_loudly()
+        try:
+            assert answers(speaking, "how do I wash them?") is None
+        finally:
+            FailSafeTrackerStore.on_tracker_store_error = fails
 
 
 def check_rasa_still_runs_its_graph_by_dask() -> None:

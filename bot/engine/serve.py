@@ -47,9 +47,10 @@ def main() -> None:
     from bot.engine.recent_states import look_back_only_so_far
     from bot.engine.tracker_copy import copy_state
     from bot.engine.trackers import fail_loudly
+    from bot.engine.whole_turns import fail_as_a_whole
 
-    changes = (compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, read_domain_once)
-    for change_rasa in changes:
+    changes = (compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, fail_as_a_whole)
+    for change_rasa in (*changes, read_domain_once):
         change_rasa()
     rasa()
 

@@ -216,25 +216,6 @@ async def test_a_retry_undoes_no_other_turn(rasa, start, running, eventually, ar
     assert rasa.keys("web:a") == ["k0", "k1"]
 
 
-async def test_a_turn_whose_action_failed_is_played_again(rasa, start, running, eventually, arrived, inbox, outbox):
-    """Rasa goes on as if the action had done nothing: without this the customer would get half an answer."""
-    gateway = start()
-    item = arrived("yes, that's right")
-
-    def answer(request):
-        if len(rasa.requests) == 1:
-            gateway.turn_failed(request["metadata"]["key"])
-            return said("I'm sorry to hear that.")
-        return said("I'm sorry to hear that.\n\nYour case is number 1001.")
-
-    rasa.answer = answer
-    async with running(gateway.run):
-        await eventually(lambda: inbox()["yes, that's right"].state == "answered")
-
-    assert outbox() == [(f"answer:{item.id}", "I'm sorry to hear that.\n\nYour case is number 1001.")]
-    assert rasa.keys("web:a") == [item.key]
-
-
 async def test_a_slow_turn_holds_up_its_own_conversation_only(rasa, start, running, eventually, arrived, inbox, outbox):
     """Answers come in the order of the questions; other customers do not wait for them."""
     released = rasa.held["web:a"] = threading.Event()
