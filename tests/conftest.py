@@ -1,4 +1,4 @@
-"""What tests of several packages need: an empty migrated database."""
+"""What tests of several packages need: an empty migrated database, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, inspect, text
 
 from handoff.database import Database
+
+from .postgresql import is_installed, own_server
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +28,8 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database(migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database]:
+def sqlite_database(migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database]:
+    """An empty migrated database."""
     shutil.copy(migrated_sqlite, tmp_path / "support.db")
     database = Database(f"sqlite:///{tmp_path / 'support.db'}")
 
@@ -36,3 +39,30 @@ def database(migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database]:
 
     yield database
     database.close()
+
+
+@pytest.fixture
+def database(sqlite_database: Database) -> Database:
+    """The one that a test works on; where it matters, tests run on both."""
+    return sqlite_database
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Database]:
+    """A migrated database on a server that belongs to these tests alone."""
+    if not is_installed():
+        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
+    with own_server() as url:
+        database = Database(url)
+        database.migrate()
+        yield database
+        database.close()
+
+
+@pytest.fixture
+def empty_postgresql(postgresql: Database) -> Database:
+    """The same, empty."""
+    with postgresql.engine.begin() as connection:
+        tables = ", ".join(sorted(set(inspect(connection).get_table_names()) - {"alembic_version"}))
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    return postgresql

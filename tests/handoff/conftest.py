@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from handoff_cases import NOW, RecordedNotices, a_case, free_port, letters, maria
-from sqlalchemy import inspect, text
+from handoff_cases import NOW, RecordedNotices, a_case, letters, maria
 from sqlalchemy.orm import Session
 
 from handoff.database import Database
 from handoff.models import Ticket
 from handoff.shop import Hours, Shop
 from handoff.tickets import Desk, open_ticket
-
-
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    database = Database(f"sqlite:///{path}")
-    database.migrate()
-    with database.engine.connect() as connection:
-        connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
-    return path
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Database]:
-    """A migrated database on a server that belongs to these tests alone."""
-    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
-    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/handoff-pg-XXXXXX"], text=True).strip())
-    become: list[str] = []
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres", "postgres")
-        become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    port = free_port()
-    options = f"-p {port} -c unix_socket_directories={folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run([*become, "initdb", "-D", folder / "db", "-U", "shop", "-A", "trust", "-E", "UTF8"], **run)
-    subprocess.run([*become, "pg_ctl", "-D", folder / "db", "-o", options, "-l", folder / "log", "-w", "start"], **run)
-    try:
-        database = Database(f"postgresql+psycopg://shop@127.0.0.1:{port}/postgres")
-        database.migrate()
-        yield database
-        database.close()
-    finally:
-        subprocess.run([*become, "pg_ctl", "-D", folder / "db", "-m", "immediate", "stop"], **run)
-        shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -70,11 +31,7 @@ def migrated(migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database]:
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty migrated database: every test that uses it runs on both engines."""
     if request.param == "postgresql":
-        database = request.getfixturevalue("postgresql")
-        with database.engine.begin() as connection:
-            tables = ", ".join(sorted(set(inspect(connection).get_table_names()) - {"alembic_version"}))
-            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-        yield database
+        yield request.getfixturevalue("empty_postgresql")
     else:
         shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "shop.db")
         database = Database(f"sqlite:///{tmp_path / 'shop.db'}")
