@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ from bot.demo.pages import demo_router
 from bot.engine_process import EngineProcess, free_port
 from bot.gateway import Gateway
 from bot.health import health_router
+from bot.lease import Presence, alone
 from bot.messengers import Messengers
 from bot.notices import ConversationNotices, NoticeTexts
 from bot.old_messages import message_rules, tracker_rules
 from bot.outbox import Sender
 from bot.rasa import RasaClient
+from bot.signals import Signals
 from handoff.crm.connect import connect
 from handoff.crm.csv_import import import_csv
 from handoff.database import Database
@@ -97,6 +100,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         escalation_address=settings.escalation_address,
     )
 
+    presence, signals = Presence(database), Signals(database)
     extras = _demo(settings, database, desk) if demo else None
     smtp_url = f"smtp://127.0.0.1:{extras.mail_server.port}?starttls=off" if extras else settings.smtp_url
     letters = LetterSender(database, smtp_url)
@@ -105,32 +109,39 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     actions_token = settings.rasa_token if settings.rasa_url else secrets.token_urlsafe(24)
     engine, rasa = _engine(settings, actions_token)
     profile = read_profile(DATA / "profile.yml", shop)
-    messengers = Messengers(settings, database, notices.texts, profile, demo=demo)
-    sender = Sender(database, messengers.channels)
-    gateway = Gateway(database, rasa, notices, messengers.channels, desk, answered=sender.wake)
-    messengers.received = gateway.wake
+    received, answered, letters_waiting = map(signals.giver, ("inbox", "outbox", "letters"))
+    messengers = Messengers(settings, database, notices.texts, profile, presence=presence, received=received, demo=demo)
+    sender = Sender(database, messengers.channels, messengers.may_send)
+    gateway = Gateway(
+        database, rasa, notices, messengers.channels, desk, answered=answered, may_send=messengers.may_send
+    )
+    for name, part in (("inbox", gateway), ("outbox", sender), ("letters", letters)):
+        signals.on(name, part.wake)
     crm = connect(settings, database)
-    services = Services(database, crm, desk, read_titles(DATA), letters_waiting=letters.wake)
+    services = Services(database, crm, desk, read_titles(DATA), letters_waiting=letters_waiting)
 
-    loops: list[Loop] = [("gateway", gateway.run), ("outbox", sender.run), ("letters", letters.run)]
-    loops.append(("matching", Matching(database, crm, desk, letters.wake).run))
-    if engine is not None:
-        loops.append(("engine", partial(engine.run, rasa.ready)))
+    loops: list[Loop] = [("gateway", gateway.run), ("outbox", sender.run), ("signals", signals.run)]
     loops += messengers.loops()
     periods = [*rules(settings), *message_rules(settings)]
     kept = Retention(database, settings.data_dir, periods, tracker_rules(settings))
-    loops.append(("retention", kept.run))
-    mailbox = ImapIntake(database, settings.imap_url, desk, letters.wake) if settings.imap_url else None
+    mailbox = ImapIntake(database, settings.imap_url, desk, letters_waiting) if settings.imap_url else None
+    polled = presence.lease("mailbox", lambda: mailbox.last_poll_at) if mailbox else None
+    # What one service does for all of them.
+    single: list[Loop] = [("letters", letters.run), ("retention", kept.run)]
+    single.append(("matching", Matching(database, crm, desk, letters_waiting).run))
     if mailbox is not None:
-        loops.append(("mailbox", mailbox.run))
-    if settings.lmtp_listen:
-        loops.append(("lmtp", LmtpIntake(database, settings.lmtp_listen, desk, letters.wake).run))
+        single.append(("mailbox", mailbox.run))
+    if settings.lmtp_listen:  # a place on this machine; another machine has one, too
+        lmtp = LmtpIntake(database, settings.lmtp_listen, desk, letters_waiting)
+        single.append((f"lmtp:{socket.gethostname()}"[:64], lmtp.run))
     if settings.handoff_mode == "desk":  # elsewhere the answers do not pass through us, and nothing looks answered
-        loops.append(("promises", PromiseKeeper(database, desk, letters.wake).run))
+        single.append(("promises", PromiseKeeper(database, desk, letters_waiting).run))
+    loops += [(name, partial(alone, presence.lease(name), loop)) for name, loop in single]
+    engine_loops: list[Loop] = [("engine", partial(engine.run, rasa.ready))] if engine is not None else []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = asyncio.create_task(_run(database, loops, demo=demo))
+        running = asyncio.create_task(_run(database, presence, loops, engine_loops, demo=demo))
         yield
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -143,16 +154,22 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     app = FastAPI(title=f"{shop.name} support", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.rasa = rasa
     app.include_router(
-        health_router(database, rasa, channels=messengers.ages(), letters_leave=bool(smtp_url), mailbox=mailbox)
+        health_router(
+            database,
+            rasa,
+            channels=messengers.ages(),
+            letters_leave=bool(smtp_url),
+            mailbox_polled_at=lambda: polled.polled_at if polled else None,
+        )
     )
     for router in messengers.routers():
         app.include_router(router)
     app.include_router(actions_router(all_actions(services), actions_token))
     app.include_router(not_me_pages(database, desk))
     app.include_router(unlink_pages(database, desk))
-    app.include_router(mark_pages(database, desk, letters.wake))
+    app.include_router(mark_pages(database, desk, letters_waiting))
     if extras is not None:
-        app.include_router(web_router(database, settings.data_dir, notices.texts, received=gateway.wake))
+        app.include_router(web_router(database, settings.data_dir, notices.texts, received=received))
         app.include_router(demo_router(extras.mailboxes, extras.mail_server, settings, shop, load_examples()))
     return app
 
@@ -185,17 +202,26 @@ def _demo(settings: Settings, database: Database, desk: Desk) -> Demo:
     return Demo(server, mailboxes)
 
 
-async def _run(database: Database, loops: list[Loop], *, demo: bool) -> None:
-    """Wait for the database, then keep every loop running."""
-    async with asyncio.TaskGroup() as tasks:
-        # The engine needs longest to start and no database: it starts at once.
-        for name, loop in loops:
-            if name == "engine":
-                tasks.create_task(_kept_running(name, loop))
+async def _run(
+    database: Database, presence: Presence, loops: list[Loop], engine_loops: list[Loop], *, demo: bool
+) -> None:
+    """Wait for the database, then keep every loop running; all of them end at the same time."""
+
+    async def with_database() -> None:
         await _prepared(database, demo=demo)
+        async with presence.kept():
+            await _all_running(loops)
+
+    # The engine needs longest to start and no database: it starts at once.
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_all_running(engine_loops))
+        tasks.create_task(with_database())
+
+
+async def _all_running(loops: list[Loop]) -> None:
+    async with asyncio.TaskGroup() as tasks:
         for name, loop in loops:
-            if name != "engine":
-                tasks.create_task(_kept_running(name, loop))
+            tasks.create_task(_kept_running(name, loop))
 
 
 async def _prepared(database: Database, *, demo: bool) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 from sqlalchemy import delete, or_, select, text
 from sqlalchemy.orm import Session
 
+from bot.lease import services_run
 from bot.models import Button, Conversation, InboxItem, KnowledgeGap, OutboxItem
 from bot.trackers import delete_conversations
 from handoff.database import Database
@@ -85,7 +86,7 @@ def erase_subject(database: Database, name: str, settings: Settings, *, crm: boo
                 name,
                 settings.data_dir,
                 trackers=trackers,
-                service_runs=_service_runs(settings),
+                service_runs=_service_runs(database),
                 crm=crm,
                 dry_run=dry_run,
             )
@@ -98,15 +99,10 @@ def erase_subject(database: Database, name: str, settings: Settings, *, crm: boo
             return Report(subject, erased, settings, crm)
 
 
-def _service_runs(settings: Settings) -> bool:
-    """Whether somebody listens where the service would; one that does not answer in time counts."""
-    try:
-        httpx.get(f"http://{settings.http_host}:{settings.http_port}/healthz", timeout=3)
-    except (httpx.ConnectError, httpx.UnsupportedProtocol):
-        return False
-    except httpx.HTTPError:
-        return True
-    return True
+def _service_runs(database: Database) -> bool:
+    """Whether any service works on the database."""
+    with database.session_scope() as session:
+        return services_run(session, datetime.now(UTC))
 
 
 def erase(

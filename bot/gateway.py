@@ -13,9 +13,11 @@ from sqlalchemy.orm import Session
 
 from bot import outbox
 from bot.channel import Channel, FileGone
+from bot.claims import ClaimLost, claim_messages, claimed_item, put_back
 from bot.codes import holds_code, take_code
 from bot.inbox import (
     album_of,
+    conversation_of,
     keep_addresses,
     next_messages,
     retry_all,
@@ -23,8 +25,9 @@ from bot.inbox import (
     waiting_since,
     words_for_engine,
 )
+from bot.lease import THIS_PROCESS
 from bot.metrics import ANSWER_SECONDS, TURNS
-from bot.models import Conversation, InboxItem, KnowledgeGap, RemoteFile
+from bot.models import InboxItem, KnowledgeGap, RemoteFile
 from bot.notices import ConversationNotices
 from bot.rasa import Answer, EngineAway, RasaClient
 from handoff.database import Database
@@ -36,7 +39,7 @@ log = logging.getLogger(__name__)
 #: Conversations answered at once. Rasa is one event loop: more only wait there instead of here.
 PARALLEL = 16
 #: How often the table is looked at when nothing wakes the gateway.
-POLL_S = 0.2
+POLL_S = 0.1
 #: While many are being answered those who become free are counted together: one look at the table instead of several.
 GATHER_S = 0.01
 #: How often Rasa is asked whether it is back.
@@ -59,7 +62,11 @@ class FileAway(Exception):
 
 
 class Gateway:
-    """One message's way between inbox and outbox."""
+    """One message's way between inbox and outbox.
+
+    `answered` is called when there is something to send. `holder` is who we are among the services that share the
+    inbox. `may_send` says whether we are the one who sends on a channel: only he may call its API for "is typing".
+    """
 
     def __init__(
         self,
@@ -69,6 +76,9 @@ class Gateway:
         channels: Mapping[str, Channel],
         desk: Desk,
         answered: Callable[[], None],
+        *,
+        holder: str = THIS_PROCESS,
+        may_send: Callable[[str], bool] = lambda channel: True,
     ) -> None:
         self._database = database
         self._rasa = rasa
@@ -76,12 +86,13 @@ class Gateway:
         self._channels = channels
         self._desk = desk
         self._answered = answered
+        self._holder = holder
+        self._may_send = may_send
         self._busy: set[str] = set()
         self._failures: Counter[int] = Counter()
         self._wake = asyncio.Event()
         self._engine_there = False
         self._told: set[int] = set()
-        # Messages from before our start may have been on their way to Rasa when we died.
         self._started_at = datetime.now(UTC)
 
     def wake(self) -> None:
@@ -90,14 +101,14 @@ class Gateway:
 
     async def run(self) -> None:
         """Answer until cancelled."""
+        if self._database.is_shared:
+            await self._database.run(put_back, self._holder)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 if not self._engine_there:
                     await self._engine_back()
                 self._wake.clear()
-                free = PARALLEL - len(self._busy)
-                due = await self._database.read(next_messages, frozenset(self._busy), datetime.now(UTC), free)
-                for item in due:
+                for item in await self._due():
                     self._busy.add(item.sender_id)
                     tasks.create_task(self._answer(item))
                 # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with a wake.
@@ -106,6 +117,15 @@ class Gateway:
                         await self._wake.wait()
                 if len(self._busy) > PARALLEL // 2:
                     await asyncio.sleep(GATHER_S)
+
+    async def _due(self) -> Sequence[InboxItem]:
+        """As many messages to answer as there is room for; where others take from the same inbox, they are claimed."""
+        busy, now, free = frozenset(self._busy), datetime.now(UTC), PARALLEL - len(self._busy)
+        if not free:
+            return []
+        if self._database.is_shared:
+            return await self._database.run(claim_messages, self._holder, busy, now, free)
+        return await self._database.read(next_messages, busy, now, free)
 
     async def _engine_back(self) -> None:
         """Wait for Rasa; customers are told that it takes longer, and once it is there all waits are over."""
@@ -133,24 +153,27 @@ class Gateway:
                 album = await self._database.read(album_of, item) if item.album else [item]
                 if await self._fetched(album) and not await self._code_taken(item):
                     answer = await self._turn(item)
-                    await self._database.run(_finish, item, album, answer, datetime.now(UTC))
+                    await self._database.run(self._finish, item, album, answer, datetime.now(UTC))
             ANSWER_SECONDS.observe((datetime.now(UTC) - item.received_at).total_seconds())
             TURNS.labels("answered").inc()
         except EngineAway as problem:
             TURNS.labels("engine away").inc()
             log.warning("message %s waits: %s", item.id, problem)
-            await self._database.run(self._postpone, item.id, str(problem), give_up=False)
+            await self._wait(item, str(problem))
             self._engine_there = False
         except FileAway as problem:
             TURNS.labels("file away").inc()
             log.warning("message %s waits: %s", item.id, problem)
-            await self._database.run(self._postpone, item.id, str(problem), give_up=False)
+            await self._wait(item, str(problem))
+        except ClaimLost as problem:
+            TURNS.labels("claim lost").inc()
+            log.warning("%s", problem)
         except Exception as problem:  # one message must not stop the others; after some tries a person looks
             TURNS.labels("failed").inc()
             log.exception("turn of message %s failed", item.id)
             self._failures[item.id] += 1
             give_up = self._failures[item.id] >= MOST_FAILURES
-            await self._database.run(self._postpone, item.id, repr(problem), give_up=give_up)
+            await self._wait(item, repr(problem), give_up=give_up)
         finally:
             self._busy.discard(item.sender_id)
             self._answered()
@@ -160,8 +183,9 @@ class Gateway:
     async def _typing(self, item: InboxItem) -> AsyncIterator[None]:
         async def show() -> None:
             await asyncio.sleep(TYPING_AFTER_S)
-            with suppress(Exception):  # only a courtesy
-                await self._channels[item.channel].typing(item.sender_id)
+            if self._may_send(item.channel):
+                with suppress(Exception):  # only a courtesy
+                    await self._channels[item.channel].typing(item.sender_id)
 
         showing = asyncio.create_task(show())
         try:
@@ -210,6 +234,7 @@ class Gateway:
 
     def _refuse(self, session: Session, album: Sequence[InboxItem], notice: str, *, answered: bool) -> None:
         now = datetime.now(UTC)
+        claimed_item(session, album[0].id, self._holder)
         self._notices.about(session, album[0], notice, now)
         if answered:
             for item in album:
@@ -227,7 +252,9 @@ class Gateway:
         if typed_addresses(item):
             references = await self._database.run(keep_addresses, item, datetime.now(UTC))
         words = words_for_engine(item, references)
-        if item.attempts or item.received_at < self._started_at:
+        # Rasa may have heard it: at an attempt that failed, or from a service that died, ourselves if there is only us.
+        left = item.claimed_by is not None if self._database.is_shared else item.received_at < self._started_at
+        if item.attempts or left:
             await self._rasa.undo_turn(item.sender_id, item.key)
         metadata = {"key": item.key, "language": item.language, "display_name": item.display_name}
         if item.kind == "button":
@@ -236,11 +263,15 @@ class Gateway:
             metadata["link"] = item.payload
         return await self._rasa.say(item.sender_id, words, item.channel, metadata)
 
+    async def _wait(self, item: InboxItem, reason: str, *, give_up: bool = False) -> None:
+        with suppress(ClaimLost):
+            await self._database.run(self._postpone, item.id, reason, give_up=give_up)
+
     def _postpone(self, session: Session, item_id: int, reason: str, *, give_up: bool) -> None:
         now = datetime.now(UTC)
-        item = session.get_one(InboxItem, item_id)
+        item = claimed_item(session, item_id, self._holder)
         item.attempts += 1
-        item.last_error = reason
+        item.claimed_by, item.last_error = None, reason
         item.not_before = now + min(timedelta(seconds=2 ** min(item.attempts - 1, 6)), LONGEST_WAIT)
         if give_up:
             item.state, item.done_at = "stuck", now
@@ -248,25 +279,23 @@ class Gateway:
         elif now - item.received_at > SILENCE:
             self._notices.about(session, item, "takes_longer", now)
 
-
-def _finish(session: Session, item: InboxItem, album: Sequence[InboxItem], answer: Answer, now: datetime) -> None:
-    """The message, with its album, is answered and the answer waits to be sent: both or neither."""
-    for each in album:
-        row = session.get_one(InboxItem, each.id)
-        row.state, row.done_at, row.topic = "answered", now, answer.topic
-    outbox.put(
-        session,
-        purpose=f"answer:{item.id}",
-        sender_id=item.sender_id,
-        channel=item.channel,
-        text=answer.text,
-        now=now,
-        buttons=answer.buttons,
-    )
-    for fact in dict.fromkeys(answer.gaps):
-        session.add(KnowledgeGap(inbox_id=item.id, fact=fact, asked_at=now))
-    conversation = session.get(Conversation, item.sender_id)
-    if conversation is None:
-        session.add(Conversation(sender_id=item.sender_id, channel=item.channel, language=answer.language))
-    else:
-        conversation.language = answer.language
+    def _finish(
+        self, session: Session, item: InboxItem, album: Sequence[InboxItem], answer: Answer, now: datetime
+    ) -> None:
+        """The message, with its album, is answered and the answer waits to be sent: both or neither."""
+        first = claimed_item(session, item.id, self._holder)
+        rest = [session.get_one(InboxItem, other.id) for other in album if other.id != item.id]
+        for row in (first, *rest):
+            row.state, row.done_at, row.topic = "answered", now, answer.topic
+        outbox.put(
+            session,
+            purpose=f"answer:{item.id}",
+            sender_id=item.sender_id,
+            channel=item.channel,
+            text=answer.text,
+            now=now,
+            buttons=answer.buttons,
+        )
+        for fact in dict.fromkeys(answer.gaps):
+            session.add(KnowledgeGap(inbox_id=item.id, fact=fact, asked_at=now))
+        conversation_of(session, item.sender_id, item.channel, answer.language).language = answer.language

@@ -20,7 +20,6 @@ from bot.models import InboxItem, OutboxItem
 from bot.rasa import RasaClient
 from handoff.database import Database
 from handoff.limits import recent_claims
-from handoff.mail.imap import ImapIntake
 from handoff.models import LetterIn, LetterOut, Ticket
 
 
@@ -30,7 +29,7 @@ def health_router(
     *,
     channels: Mapping[str, Callable[[], float | None]],
     letters_leave: bool,
-    mailbox: ImapIntake | None,
+    mailbox_polled_at: Callable[[], datetime | None],
 ) -> APIRouter:
     """`/healthz`, `/readyz`, `/metrics`.
 
@@ -40,7 +39,7 @@ def health_router(
         channels: those that customers can write on, each with the seconds since the messenger last answered: 0 for the
             web chat, which nobody polls, and None before the first answer.
         letters_leave: whether a mail server is set.
-        mailbox: where letters are fetched from, if anywhere.
+        mailbox_polled_at: when the mailbox last answered, if letters are fetched from one.
     """
     router = APIRouter()
 
@@ -51,9 +50,8 @@ def health_router(
             return None
 
     def poll_age() -> float | None:
-        if mailbox is None or mailbox.last_poll_at is None:
-            return None
-        return round((datetime.now(UTC) - mailbox.last_poll_at).total_seconds(), 1)
+        moment = mailbox_polled_at()
+        return None if moment is None else round((datetime.now(UTC) - moment).total_seconds(), 1)
 
     @router.get("/healthz")
     async def healthz() -> dict[str, Any]:

@@ -7,11 +7,14 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from bot.models import Button, Conversation, InboxItem, MessageKind, OutboxItem, RemoteFile
+from bot.oldest import oldest_waiting
+from handoff.database import insert_new
 from handoff.identifiers import ADDRESS
 from handoff.identity import keep_address
 
@@ -74,28 +77,37 @@ def receive(session: Session, message: Incoming, now: datetime) -> bool:
         text, payload = button.title, button.payload
     conversation = session.get(Conversation, message.sender_id)
     paused = conversation is not None and conversation.paused_until is not None and now < conversation.paused_until
-    session.add(
-        InboxItem(
-            key=message.key,
-            sender_id=message.sender_id,
-            channel=message.channel,
-            kind=message.kind,
-            text=text,
-            payload=payload,
-            photo=message.photo,
-            remote_file=message.remote_file,
-            album=message.album,
-            language=message.language,
-            display_name=message.display_name,
-            received_at=now,
-            not_before=now + ALBUM_GATHERS if message.album else now,
-            state="operator" if paused else "waiting",
-        )
-    )
     if message.language and conversation is None:
-        session.add(Conversation(sender_id=message.sender_id, channel=message.channel, language=message.language))
-    session.flush()
-    return True
+        conversation_of(session, message.sender_id, message.channel, message.language)
+    # Another service may be keeping another delivery of it just now.
+    kept = insert_new(
+        session,
+        InboxItem,
+        key=message.key,
+        sender_id=message.sender_id,
+        channel=message.channel,
+        kind=message.kind,
+        text=text,
+        payload=payload,
+        photo=message.photo,
+        remote_file=message.remote_file,
+        album=message.album,
+        language=message.language,
+        display_name=message.display_name,
+        received_at=now,
+        not_before=now + ALBUM_GATHERS if message.album else now,
+        state="operator" if paused else "waiting",
+    )
+    return kept is not None
+
+
+def conversation_of(session: Session, sender_id: str, channel: str, language: str) -> Conversation:
+    """What is known of a conversation; one that is new begins in this language."""
+    known = session.get(Conversation, sender_id)
+    if known is None:
+        insert_new(session, Conversation, sender_id=sender_id, channel=channel, language=language)
+        known = session.get_one(Conversation, sender_id)
+    return known
 
 
 def receive_all(session: Session, messages: Iterable[Incoming], now: datetime) -> int:
@@ -112,11 +124,7 @@ def change_text(session: Session, key: str, text: str) -> None:
 
 def pause(session: Session, sender_id: str, channel: str, now: datetime) -> None:
     """A person has answered in the messenger by hand: what waits and comes next is left to him for a while."""
-    conversation = session.get(Conversation, sender_id)
-    if conversation is None:
-        conversation = Conversation(sender_id=sender_id, channel=channel, language="ru")
-        session.add(conversation)
-    conversation.paused_until = now + OPERATOR_PAUSE
+    conversation_of(session, sender_id, channel, "ru").paused_until = now + OPERATOR_PAUSE
     waiting = select(InboxItem).where(InboxItem.sender_id == sender_id, InboxItem.state == "waiting")
     for item in session.scalars(waiting):
         item.state, item.done_at = "operator", now
@@ -145,12 +153,13 @@ def next_messages(session: Session, busy: Collection[str], now: datetime, limit:
 
     The channels take turns: a crowd on one of them does not keep the other waiting.
     """
-    oldest = select(func.min(InboxItem.id)).where(InboxItem.state == "waiting").group_by(InboxItem.sender_id)
-    if busy:
-        oldest = oldest.where(InboxItem.sender_id.not_in(busy))
-    due = select(InboxItem).where(InboxItem.id.in_(oldest), InboxItem.not_before <= now)
-    turn = func.row_number().over(partition_by=InboxItem.channel, order_by=InboxItem.id)
-    return session.scalars(due.order_by(turn, InboxItem.id).limit(limit)).all()
+    item = oldest_waiting(session, InboxItem, busy)
+    return session.scalars(select(item).where(item.not_before <= now).order_by(*in_turn(item)).limit(limit)).all()
+
+
+def in_turn(item: type[InboxItem]) -> tuple[ColumnElement[Any], ...]:
+    """The order in which messages are taken: one of each channel, then the next of each."""
+    return func.row_number().over(partition_by=item.channel, order_by=item.id), item.id.expression
 
 
 def waiting_since(session: Session, moment: datetime, known: Collection[int]) -> Sequence[InboxItem]:
@@ -163,7 +172,9 @@ def waiting_since(session: Session, moment: datetime, known: Collection[int]) ->
 def retry_all(session: Session, now: datetime) -> None:
     """Let every waiting message be tried now; an album goes on gathering."""
     postponed = InboxItem.state == "waiting", InboxItem.attempts > 0, InboxItem.not_before > now
-    session.execute(update(InboxItem).where(*postponed).values(not_before=now))
+    # Other services do the same at the same moment: what one of them has in hand is left to it.
+    free = select(InboxItem.id).where(*postponed).with_for_update(skip_locked=True)
+    session.execute(update(InboxItem).where(InboxItem.id.in_(free)).values(not_before=now))
 
 
 def album_of(session: Session, item: InboxItem) -> Sequence[InboxItem]:

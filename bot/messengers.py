@@ -9,6 +9,7 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from bot.channels.telegram_updates import TelegramIntake
 from bot.channels.vk import VkChannel
 from bot.channels.vk_events import VkIntake
 from bot.channels.web import WebChannel
-from bot.lease import Lease
+from bot.lease import Lease, Presence, alone
 from bot.notices import NoticeTexts
 from handoff.database import Database
 from handoff.settings import Settings
@@ -38,15 +39,26 @@ Loop = tuple[str, Callable[[], Awaitable[None]]]
 class Messengers:
     """What the settings switch on, and the web chat, on which only the demo's page takes messages.
 
-    `channels` are where messages leave. `received` is called after messages were kept. `profile` is what
-    `read_profile` gives.
+    Of several services one polls a messenger and sends on it: its limits count for a token, and are kept by whoever
+    makes all calls. `channels` are where messages leave. `profile` is what `read_profile` gives. `received` is called
+    after messages were kept.
     """
 
     def __init__(
-        self, settings: Settings, database: Database, texts: NoticeTexts, profile: dict[str, Any], *, demo: bool
+        self,
+        settings: Settings,
+        database: Database,
+        texts: NoticeTexts,
+        profile: dict[str, Any],
+        *,
+        presence: Presence,
+        received: Callable[[], None],
+        demo: bool,
     ) -> None:
-        self.received: Callable[[], None] = lambda: None
         self.channels: dict[str, Channel] = {web.CHANNEL: WebChannel()}
+        self._leases = {web.CHANNEL: presence.lease(web.CHANNEL)}
+        self._received = received
+        self._presence = presence
         self._demo = demo
         self._settings = settings
         self._database = database
@@ -57,17 +69,24 @@ class Messengers:
     def _set_up_telegram(self, texts: NoticeTexts) -> TelegramIntake:
         own = self._settings
         channel = TelegramChannel(own.telegram_token, own.telegram_api_base, own.telegram_file_base)
-        self.channels[telegram.CHANNEL] = channel
-        return TelegramIntake(self._database, channel, texts, self._wake)
+        intake = TelegramIntake(self._database, channel, texts, self._received)
+        self._add(telegram.CHANNEL, channel.bot_id, channel, intake)
+        return intake
 
     def _set_up_vk(self) -> VkIntake:
         own = self._settings
         channel = VkChannel(own.vk_token, own.vk_group_id, own.vk_api_base)
-        self.channels[vk.CHANNEL] = channel
-        return VkIntake(self._database, channel, self._wake)
+        intake = VkIntake(self._database, channel, self._received)
+        self._add(vk.CHANNEL, str(own.vk_group_id), channel, intake)
+        return intake
 
-    def _wake(self) -> None:
-        self.received()
+    def _add(self, name: str, account: str, channel: Channel, intake: TelegramIntake | VkIntake) -> None:
+        self.channels[name] = channel
+        self._leases[name] = self._presence.lease(f"{name}:{account}", partial(_polled_at, intake))
+
+    def may_send(self, channel: str) -> bool:
+        """Whether this service is the one that sends on a channel now."""
+        return self._leases[channel].may_send
 
     def loops(self) -> list[Loop]:
         """What asks the messengers for messages, or tells them where to send them."""
@@ -78,14 +97,16 @@ class Messengers:
                 keep = partial(intake.keep_webhook, own.telegram_webhook_url, self._webhook_secret())
                 found.append(("telegram webhook", keep))
             else:
-                lease = Lease(self._database, f"telegram:{intake.channel.bot_id}")
-                found.append(("telegram poller", partial(_polling, intake, lease)))
+                found.append(("telegram poller", self._polling(telegram.CHANNEL, intake)))
             set_up = partial(set_profile, self._database, intake.channel, self._profile)
-            found.append(("telegram profile", set_up))
+            found.append(("telegram profile", partial(alone, self._leases[telegram.CHANNEL], set_up)))
         if self._vk is not None and not self._settings.vk_callback_secret:
-            lease = Lease(self._database, f"vk:{self._settings.vk_group_id}")
-            found.append(("vk poller", partial(_polling, self._vk, lease)))
+            found.append(("vk poller", self._polling(vk.CHANNEL, self._vk)))
         return found
+
+    def _polling(self, channel: str, intake: TelegramIntake | VkIntake) -> Callable[[], Awaitable[None]]:
+        lease = self._leases[channel]
+        return partial(alone, lease, partial(_poll, intake, lease))
 
     def routers(self) -> Sequence[APIRouter]:
         """Where messengers post to us."""
@@ -97,10 +118,9 @@ class Messengers:
         return found
 
     def ages(self) -> dict[str, Callable[[], float | None]]:
-        """By channel, the seconds since the messenger last answered."""
-        intakes = {telegram.CHANNEL: self._telegram, vk.CHANNEL: self._vk}
-        found = {name: partial(_age, intake) for name, intake in intakes.items() if intake is not None}
-        return {web.CHANNEL: lambda: 0.0, **found} if self._demo else {**found}
+        """By channel, the seconds since the messenger last answered, whichever service polls it."""
+        polled = {name: partial(_age, lease) for name, lease in self._leases.items() if name != web.CHANNEL}
+        return {web.CHANNEL: lambda: 0.0, **polled} if self._demo else {**polled}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -115,16 +135,22 @@ class Messengers:
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-async def _polling(intake: TelegramIntake | VkIntake, lease: Lease) -> None:
-    """Ask for messages whenever the right to do so is ours, however long the messenger is away."""
+async def _poll(intake: TelegramIntake | VkIntake, lease: Lease) -> None:
+    """Ask for messages for as long as the right to do so is ours, however long the messenger is away."""
     while True:
-        async with lease.hold():
-            try:
-                await intake.poll(lease)
-            except MessengerAway as problem:
-                log.warning("%s: %s; asking again in %.0f s", lease.name, problem, RETRY_S)
+        try:
+            await intake.poll(lease)
+        except MessengerAway as problem:
+            log.warning("%s: %s; asking again in %.0f s", lease.name, problem, RETRY_S)
         await asyncio.sleep(RETRY_S)
 
 
-def _age(intake: TelegramIntake | VkIntake) -> float | None:
-    return None if intake.polled_at is None else round(time.monotonic() - intake.polled_at, 1)
+def _polled_at(intake: TelegramIntake | VkIntake) -> datetime | None:
+    if intake.polled_at is None:
+        return None
+    return datetime.now(UTC) - timedelta(seconds=time.monotonic() - intake.polled_at)
+
+
+def _age(lease: Lease) -> float | None:
+    polled_at = lease.polled_at
+    return None if polled_at is None else round((datetime.now(UTC) - polled_at).total_seconds(), 1)

@@ -28,7 +28,7 @@ class InboxItem(Base):
     Rasa, or what a deep link carried. `remote_file` waits at the messenger, `photo` is here; files of one `album` are
     answered together. `stuck` items were given up; a person must look (`support stuck`) and may have them `dismissed`.
     `operator` items were left to a person who answers in the messenger. `topic` is what an answered message was taken
-    for, such as "faq/care".
+    for, such as "faq/care". `claimed_by` is the service that answers it, where several share the inbox (`bot.claims`).
     """
 
     __tablename__ = "inbox"
@@ -53,6 +53,7 @@ class InboxItem(Base):
     topic: Mapped[str | None] = mapped_column(String(64), index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime]
+    claimed_by: Mapped[str | None] = mapped_column(String(255))
     done_at: Mapped[datetime | None]
     last_error: Mapped[str | None] = mapped_column(Text)
 
@@ -118,14 +119,23 @@ class ChannelState(Base):
     value: Mapped[str] = mapped_column(Text)
 
 
+class ServiceRow(Base):
+    """A process that is there, and until when that is certain; see `bot.lease`."""
+
+    __tablename__ = "service"
+
+    holder: Mapped[str] = mapped_column(String(255), primary_key=True)
+    until: Mapped[datetime]
+
+
 class LeaseRow(Base):
-    """Who may poll a messenger now; see `bot.lease`."""
+    """Which process alone may do a thing, such as poll a messenger; `polled_at` is when that last answered."""
 
     __tablename__ = "lease"
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     holder: Mapped[str] = mapped_column(String(255))
-    until: Mapped[datetime]
+    polled_at: Mapped[datetime | None]
 
 
 class KnowledgeGap(Base):

@@ -10,14 +10,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
-from sqlalchemy.exc import NoResultFound
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import Session
 
 from bot.channel import Channel, MaybeSent, SendLater, SendRefused
 from bot.metrics import SENDS
 from bot.models import Button, OutboxItem
-from handoff.database import Database
+from bot.oldest import oldest_waiting
+from handoff.database import Database, insert_new
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,13 @@ PARALLEL = 500
 #: What Telegram and VK take in one message, in UTF-16 units (Bot API, sendMessage; VK, messages.send).
 LONGEST_MESSAGE = 4096
 #: How often the table is looked at when nothing wakes the sender.
-POLL_S = 0.2
+POLL_S = 0.1
 #: While more than so many are under way, what comes next is gathered for a moment: one look at the table, not several.
 GATHERED, GATHER_S = 8, 0.01
+#: How long messages under way may take when the service stops; it has ten seconds in all.
+STOP_WITHIN_S = 4.0
+#: How soon a database that was away is asked again.
+AWAY_S = 1.0
 #: First wait after a failed delivery; doubled each time up to LONGEST_WAIT.
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
@@ -53,10 +58,10 @@ def put(
     *first, text = split(text)
     for place, part in enumerate(first, 1):
         put(session, purpose=f"{purpose}:{place}", sender_id=sender_id, channel=channel, text=part, now=now)
-    if session.scalar(select(OutboxItem.id).where(OutboxItem.purpose == purpose)) is not None:
-        return
     shown = [(title, secrets.token_urlsafe(9), payload) for title, payload in buttons]
-    item = OutboxItem(
+    item_id = insert_new(
+        session,
+        OutboxItem,
         purpose=purpose,
         sender_id=sender_id,
         channel=channel,
@@ -65,10 +70,10 @@ def put(
         created_at=now,
         not_before=now,
     )
-    session.add(item)
-    session.flush()
+    if item_id is None:
+        return
     for title, key, payload in shown:
-        session.add(Button(key=key, outbox_id=item.id, sender_id=sender_id, title=title, payload=payload))
+        session.add(Button(key=key, outbox_id=item_id, sender_id=sender_id, title=title, payload=payload))
 
 
 def split(text: str, longest: int = LONGEST_MESSAGE) -> list[str]:
@@ -83,12 +88,24 @@ def split(text: str, longest: int = LONGEST_MESSAGE) -> list[str]:
 
 
 class Sender:
-    """Hands waiting messages to their channels."""
+    """Hands waiting messages to their channels.
 
-    def __init__(self, database: Database, channels: Mapping[str, Channel]) -> None:
+    Of several services one sends on a channel: `may_send` says whether that is us (`bot.lease`). So a conversation's
+    messages stay in order, and a messenger's limits are kept by whoever knows what was sent.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        channels: Mapping[str, Channel],
+        may_send: Callable[[str], bool] = lambda channel: True,
+    ) -> None:
         self._database = database
         self._channels = channels
+        self._may_send = may_send
         self._busy: set[str] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], str] = {}
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -96,64 +113,99 @@ class Sender:
         self._wake.set()
 
     async def run(self) -> None:
-        """Send until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        """Send until cancelled; then what is under way may arrive first, or nobody would know whether it did."""
+        try:
             while True:
                 self._wake.clear()
-                free = PARALLEL - len(self._busy)
-                due = await self._database.read(
-                    _due, frozenset(self._busy), list(self._channels), datetime.now(UTC), free
-                )
-                for item in due:
-                    self._busy.add(item.sender_id)
-                    tasks.create_task(self._deliver(item))
+                try:
+                    await self._begin_due()
+                except DBAPIError as problem:
+                    log.warning("the database is away, messages wait: %s", problem)
+                    await asyncio.sleep(AWAY_S)
                 # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with a wake.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
                 if len(self._busy) > GATHERED:
                     await asyncio.sleep(GATHER_S)
+        finally:
+            if self._under_way:
+                await asyncio.wait(self._under_way, timeout=STOP_WITHIN_S)
+            for delivery in self._under_way:
+                delivery.cancel()
+
+    async def _begin_due(self) -> None:
+        """Begin the deliveries whose time has come, on the channels that are ours."""
+        ours = [channel for channel in self._channels if self._may_send(channel)]
+        for delivery, channel in self._sending.items():
+            if channel not in ours:  # another service sends these now
+                delivery.cancel()
+        if not ours:
+            return
+        free = PARALLEL - len(self._busy)
+        for item in await self._database.read(_due, frozenset(self._busy), ours, datetime.now(UTC), free):
+            self._busy.add(item.sender_id)
+            delivery = asyncio.create_task(self._deliver(item))
+            self._under_way.add(delivery)
+            self._sending[delivery] = item.channel
+            delivery.add_done_callback(self._ended)
+
+    def _ended(self, delivery: asyncio.Task[None]) -> None:
+        self._under_way.discard(delivery)
+        self._sending.pop(delivery, None)
+        if not delivery.cancelled() and (problem := delivery.exception()) is not None:
+            log.error("a message is sent again", exc_info=problem)
 
     async def _deliver(self, item: OutboxItem) -> None:
+        try:
+            outcome, note, *facts = await self._handed_over(item)
+            # What became of it is known now: nobody may take that away from us.
+            self._sending.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+            await self._note(note, item.id, *facts)
+            SENDS.labels(item.channel, outcome).inc()
+        finally:
+            self._busy.discard(item.sender_id)
+            self.wake()
+
+    async def _handed_over(self, item: OutboxItem) -> tuple[str, Callable[..., None], *tuple[object, ...]]:
+        """Hand a message to its channel; what became of it, how that is written down, and with which facts."""
         try:
             remote_id = await self._channels[item.channel].send(item)
         except SendRefused as problem:
             log.warning("message %s to %s refused: %s", item.id, item.channel, problem)
-            outcome = "refused"
-            await self._note(_refuse, item.id, problem)
+            return "refused", _refuse, problem
         except MaybeSent as problem:
             log.warning("message %s to %s may have arrived: %s", item.id, item.channel, problem)
-            outcome = "maybe sent"
-            await self._note(_repeat_once, item.id, str(problem), datetime.now(UTC) + FIRST_WAIT)
+            return "maybe sent", _repeat_once, str(problem), datetime.now(UTC) + FIRST_WAIT
         except Exception as problem:  # one message must not stop the others; it stays and is tried again
             after = problem.after if isinstance(problem, SendLater) else None
             if not isinstance(problem, SendLater):
                 log.warning("message %s to %s waits", item.id, item.channel, exc_info=problem)
-            outcome = "later"
             wait = after or _wait_after(item.attempts + 1)
-            await self._note(_postpone, item.id, str(problem) or repr(problem), datetime.now(UTC) + wait)
-        else:
-            outcome = "sent"
-            await self._note(_sent, item.id, remote_id, datetime.now(UTC))
-        finally:
-            self._busy.discard(item.sender_id)
-            self.wake()
-        SENDS.labels(item.channel, outcome).inc()
+            return "later", _postpone, str(problem) or repr(problem), datetime.now(UTC) + wait
+        return "sent", _sent, remote_id, datetime.now(UTC)
 
     async def _note(self, outcome: Callable[..., None], item_id: int, *facts: object) -> None:
-        """Write down what became of a message, unless it was erased while it was on its way."""
-        with suppress(NoResultFound):
-            await self._database.run(outcome, item_id, *facts)
+        """Write down what became of a message, unless it was erased while it was on its way.
+
+        Only we know it, and it would be sent again: a database that is away is waited for.
+        """
+        while True:
+            try:
+                return await self._database.run(outcome, item_id, *facts)
+            except NoResultFound:
+                return None
+            except DBAPIError as problem:
+                log.warning("what became of message %s cannot be written down now: %s", item_id, problem)
+                await asyncio.sleep(AWAY_S)
 
 
 def _due(
     session: Session, busy: Collection[str], channels: Collection[str], now: datetime, limit: int
 ) -> Sequence[OutboxItem]:
-    oldest = select(func.min(OutboxItem.id)).where(OutboxItem.state == "waiting").group_by(OutboxItem.sender_id)
-    if busy:
-        oldest = oldest.where(OutboxItem.sender_id.not_in(busy))
-    due = select(OutboxItem).where(OutboxItem.id.in_(oldest), OutboxItem.not_before <= now)
-    return session.scalars(due.where(OutboxItem.channel.in_(channels)).order_by(OutboxItem.id).limit(limit)).all()
+    item = oldest_waiting(session, OutboxItem, busy)
+    due = select(item).where(item.not_before <= now, item.channel.in_(channels))
+    return session.scalars(due.order_by(item.id).limit(limit)).all()
 
 
 def _wait_after(attempts: int) -> timedelta:
@@ -190,6 +242,5 @@ def _refuse(session: Session, item_id: int, problem: SendRefused) -> None:
 
 
 def _sent(session: Session, item_id: int, remote_id: str, now: datetime) -> None:
-    item = session.get_one(OutboxItem, item_id)
-    item.attempts += 1
-    item.state, item.remote_id, item.sent_at = "sent", remote_id, now
+    sent = {"state": "sent", "remote_id": remote_id, "sent_at": now, "attempts": OutboxItem.attempts + 1}
+    session.execute(update(OutboxItem).where(OutboxItem.id == item_id).values(sent))

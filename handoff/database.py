@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy import DateTime, Engine, MetaData, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
@@ -74,6 +75,11 @@ class Database:
             _prepare_sqlite(self._readers, read_only=True)
             self._writer = Writer(self.engine)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other services may work on it at the same time; on SQLite there is one."""
+        return self.engine.dialect.name == "postgresql"
+
     @contextmanager
     def session_scope(self) -> Iterator[Session]:
         """One transaction: committed at the end of the block, rolled back when it raises."""
@@ -110,6 +116,8 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
         with self.engine.begin() as connection:
+            if self.is_shared:  # two services that start together
+                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('migrate'))"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -125,6 +133,19 @@ class Database:
             self._writer.close()
         self._readers.dispose()
         self.engine.dispose()
+
+
+def insert_new(session: Session, table: type[Base], **values: Any) -> Any:
+    """Insert a row, unless one with its unique values is there or is being written by somebody else.
+
+    Returns:
+        Its primary key; None when there was one.
+    """
+    session.flush()
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    columns = cast(Table, table.__table__)
+    inserted = session.connection().execute(insert(columns).values(**values).on_conflict_do_nothing())
+    return inserted.inserted_primary_key[0] if inserted.rowcount and inserted.inserted_primary_key else None
 
 
 def _prepare_sqlite(engine: Engine, *, read_only: bool = False) -> None:

@@ -86,7 +86,10 @@ class LetterSender:
         self._awake.set()
 
     async def run(self) -> None:
-        """Send letters until cancelled; nothing that happens to a letter, the server or the database ends it."""
+        """Send letters until cancelled; nothing that happens to a letter, the server or the database ends it.
+
+        Of several services one runs this (`bot.lease`).
+        """
         if self._server is None:
             log.info("SMTP_URL is not set, letters wait in the outbox")
             return
@@ -183,9 +186,7 @@ class LetterSender:
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def _after_restart(self) -> None:
-        """Letters that a crash left half sent: with SQLite nobody else can be sending them, so they go at once."""
-        if self._database.engine.dialect.name != "sqlite":
-            return
+        """Letters that a crash left half sent: nobody else can be sending them, so they go at once."""
         try:
             await self._database.run(
                 lambda session: session.execute(

@@ -87,9 +87,9 @@ def arrived(database: Database) -> Arrived:
     """Puts a message into the inbox."""
 
     def arrive(text: str, sender_id: str = "web:a", *, ago: timedelta = timedelta(0), **fields: object) -> InboxItem:
-        given = {"key": f"{sender_id}:{text}", "kind": "text", "language": "en", **fields}
+        given = {"key": f"{sender_id}:{text}", "kind": "text", "language": "en", "channel": "web", **fields}
         attempts = int(str(given.pop("attempts", 0)))
-        message = Incoming(sender_id=sender_id, channel="web", text=text, **given)  # type: ignore[arg-type]
+        message = Incoming(sender_id=sender_id, text=text, **given)  # type: ignore[arg-type]
         with database.session_scope() as session:
             assert receive(session, message, datetime.now(UTC) - ago)
             item = session.query(InboxItem).filter_by(key=message.key).one()

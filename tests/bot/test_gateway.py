@@ -413,6 +413,27 @@ async def test_typing_is_shown_only_when_an_answer_takes_long(
         await eventually(lambda: inbox()["slow"].state == "answered")
 
 
+async def test_typing_is_shown_only_by_the_service_that_sends(
+    database, client, notices, desk, rasa, running, eventually, arrived, inbox, monkeypatch
+):
+    """A messenger's limit counts all calls for a token, and only one service knows of them."""
+    monkeypatch.setattr(bot.gateway, "TYPING_AFTER_S", 0.05)
+    messenger = Files()
+    gateway = Gateway(
+        database, client, notices, {"web": messenger}, desk, answered=lambda: None, may_send=lambda channel: False
+    )
+    rasa.held["web:a"] = threading.Event()
+    arrived("slow")
+
+    async with running(gateway.run):
+        await eventually(lambda: rasa.requests)
+        await asyncio.sleep(0.3)
+        rasa.held["web:a"].set()
+        await eventually(lambda: inbox()["slow"].state == "answered")
+
+    assert messenger.typed == []
+
+
 async def test_a_code_never_reaches_rasa(database, rasa, start, running, eventually, arrived, inbox):
     """Its tracker would keep it; and the binding needs no engine."""
     arrived("code 123456")

@@ -27,7 +27,13 @@ def operator(client):
     async def ask(database, letters_leave=True):
         app = FastAPI()
         app.include_router(
-            health_router(database, client, channels={"web": lambda: 0.0}, letters_leave=letters_leave, mailbox=None)
+            health_router(
+                database,
+                client,
+                channels={"web": lambda: 0.0},
+                letters_leave=letters_leave,
+                mailbox_polled_at=lambda: None,
+            )
         )
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as browser:
             yield browser

@@ -6,7 +6,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
 
 from bot import outbox
 from bot.channel import MaybeSent, SendLater, SendRefused
@@ -281,3 +282,74 @@ async def test_a_stop_that_comes_together_with_a_message_is_not_missed(database,
 
     ended, _ = await asyncio.wait({task}, timeout=5)
     assert ended == {task}
+
+
+async def test_only_what_is_ours_to_send_is_sent(database, running, eventually, say, rows):
+    """Of several services one sends on a channel; the others leave its messages alone."""
+    telegram, web = RecordingChannel(), RecordingChannel()
+    say("one", "telegram:1", "telegram")
+    say("two", "web:a")
+    ours = {"web"}
+
+    async with running(Sender(database, {"telegram": telegram, "web": web}, ours.__contains__).run):
+        await eventually(lambda: rows()["two"].state == "sent")
+        assert telegram.taken == []
+        ours.add("telegram")
+        await eventually(lambda: rows()["one"].state == "sent")
+
+
+async def test_who_may_send_no_more_stops_what_has_not_left(database, running, eventually, say, rows):
+    """The service that may now would send it, too."""
+    never = asyncio.Event()
+    telegram = RecordingChannel(one=[never])
+    say("one", "telegram:1", "telegram")
+    ours = {"telegram"}
+
+    async with running(Sender(database, {"telegram": telegram}, ours.__contains__).run):
+        await eventually(lambda: telegram.planned["one"] == [])
+        ours.clear()
+        telegram.planned["one"] = [never]
+        await asyncio.sleep(0.5)
+        never.set()
+        ours.add("telegram")
+        await eventually(lambda: rows()["one"].state == "sent")
+
+    assert telegram.taken == [("telegram:1", "one")]
+
+
+async def test_what_is_under_way_arrives_before_the_end(database, eventually, say, rows):
+    """Cut off, nobody would know whether it had arrived, and it would be sent again after the start."""
+    arrives = asyncio.Event()
+    web = RecordingChannel(one=[arrives])
+    say("one")
+    sending = asyncio.ensure_future(Sender(database, {"web": web}).run())
+    await eventually(lambda: web.planned["one"] == [])
+
+    sending.cancel()
+    await asyncio.sleep(0)
+    arrives.set()
+    await asyncio.wait({sending})
+
+    assert (rows()["one"].state, len(web.taken)) == ("sent", 1)
+
+
+async def test_what_was_sent_is_written_down_when_the_database_is_back(
+    database, monkeypatch, running, eventually, say, rows
+):
+    """Forgotten, it would be sent a second time."""
+    monkeypatch.setattr(outbox, "AWAY_S", 0.05)
+    away = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def refuse(connection, cursor, statement, *_):
+        if statement.startswith("UPDATE outbox") and len(away) < 2:
+            away.append(statement)
+            raise OperationalError(statement, None, Exception("disk I/O error"))
+
+    web = RecordingChannel()
+    say("one")
+    async with running(Sender(database, {"web": web}).run):
+        await eventually(lambda: rows()["one"].state == "sent")
+
+    assert len(away) == 2
+    assert web.taken == [("web:a", "one")]

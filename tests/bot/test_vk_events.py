@@ -21,7 +21,7 @@ from bot.channels.vk import VkChannel, random_id
 from bot.channels.vk_events import VkIntake
 from bot.engine_process import free_port
 from bot.inbox import OPERATOR_PAUSE
-from bot.lease import Lease
+from bot.lease import Presence
 from bot.models import ChannelState, Conversation, InboxItem, OutboxItem
 
 from ..messengers.fake_vk import OPERATOR, FakeVk
@@ -60,18 +60,23 @@ def customer(vk):
 
 
 @pytest.fixture
-def lease(database):
-    return Lease(database, "vk:777")
+def presence(database):
+    return Presence(database)
 
 
 @pytest.fixture
-def polling(intake, lease, running, monkeypatch):
+def lease(presence):
+    return presence.lease("vk:777")
+
+
+@pytest.fixture
+def polling(intake, presence, lease, running, monkeypatch):
     """Asks VK for events inside a block."""
     monkeypatch.setattr(vk_events, "FIRST_WAIT_S", 0.05)
     monkeypatch.setattr(vk_events, "EMPTY_S", 0.05)
 
     async def poll():
-        async with lease.hold():
+        async with presence.kept():
             await intake.poll(lease)
 
     return lambda: running(poll)
@@ -178,14 +183,14 @@ async def test_what_came_while_we_were_down_is_fetched(vk, customer, texts, ts, 
 
 
 async def test_messages_and_their_place_are_kept_together(
-    customer, texts, ts, intake, lease, polling, eventually, first_commit_fails
+    customer, texts, ts, intake, presence, lease, polling, eventually, first_commit_fails
 ):
     """Whatever happens between the two, VK is asked again for what we do not have."""
     async with polling():
         await eventually(lambda: ts() is not None)
     before = ts()
     customer.says("привет")
-    async with lease.hold():
+    async with presence.kept():
         first_commit_fails()
         with pytest.raises(OperationalError):
             await intake.poll(lease)
@@ -309,9 +314,9 @@ async def test_an_event_that_cannot_be_read_holds_up_nothing(vk, customer, recei
     assert "Тайное" not in caplog.text
 
 
-async def test_who_loses_the_lease_stops_asking(vk, customer, texts, intake, lease, eventually):
+async def test_who_loses_the_lease_stops_asking(vk, customer, texts, intake, presence, lease, eventually):
     """What a request under way still brings is kept."""
-    async with lease.hold():
+    async with presence.kept():
         asking = asyncio.create_task(intake.poll(lease))
         await eventually(lambda: vk.calls and vk.calls[-1].method == "poll")
     customer.says("последнее")
@@ -321,13 +326,13 @@ async def test_who_loses_the_lease_stops_asking(vk, customer, texts, intake, lea
     assert texts() == ["последнее"]
 
 
-def test_the_end_does_not_wait_for_vk(vk, database, lease):
+def test_the_end_does_not_wait_for_vk(vk, database, presence, lease):
     """VK holds a request for 20 s, and SIGTERM leaves us 10."""
 
     async def ask_for_a_moment():
         channel = VkChannel(vk.token, vk.group_id, vk.url)
         intake = VkIntake(database, channel, received=lambda: None)
-        async with lease.hold():
+        async with presence.kept():
             asking = asyncio.create_task(intake.poll(lease))
             assert await asyncio.to_thread(vk.wait_until, lambda: any(call.method == "poll" for call in vk.calls))
             asking.cancel()

@@ -37,7 +37,7 @@ MARIA, PETER = "telegram:7", "vk:8"
 TRACES = ("telegram:7", "maria@", "m.kovaleva@", "Мария", "Маша", "48213", "жмут", "c-1", "Тверская")
 
 #: Tables that hold nobody, and the CRM, which is the shop's own.
-NOT_OURS = {"channel_state", "lease", "mailbox_place", "crm_customer", "crm_address", "crm_order"}
+NOT_OURS = {"channel_state", "lease", "service", "mailbox_place", "crm_customer", "crm_address", "crm_order"}
 
 
 def peter() -> Requester:
