@@ -15,6 +15,7 @@ from actions.conversation import (
     customers_words,
     display_name,
     form_was_open,
+    heard_at,
     language,
     last_question,
     message_key,
@@ -37,11 +38,13 @@ from actions.form import (
 )
 from actions.links import AskOrderNumber, Forget, Greet
 from actions.marks import MARKED, TakeMark, TakeMarkWords, was_just_marked
+from actions.metrics import CASE_SECONDS
 from actions.services import CaseAction, Services
 from handoff.crm.port import CrmUnavailable
 from handoff.files import unattached_files
 from handoff.identifiers import normalise_order_number
 from handoff.identity import Requester, address_behind, identify, identify_bound, is_bound_reference
+from handoff.log_lines import follow
 from handoff.models import Ticket
 from handoff.tickets import FILES_BELONG, Case, Opened, open_ticket, open_ticket_of
 
@@ -306,6 +309,8 @@ async def _hand_over(
         unchecked=unchecked,
     )
     opened: Opened = await services.database.run(open_ticket, case, requester, services.desk, services.now())
+    follow(ticket=opened.number)
+    CASE_SECONDS.observe((services.now() - heard_at(tracker)).total_seconds())
     services.letters_waiting()
     # The ticket decides and not this turn: played again, it may find the CRM away or back.
     response = "utter_ticket_waiting" if opened.waits else "utter_ticket_unmatched"

@@ -25,6 +25,12 @@ def message_key(tracker: Tracker) -> str:
     return str(_metadata(tracker)["key"])
 
 
+def heard_at(tracker: Tracker) -> datetime:
+    """When Rasa heard the latest message."""
+    heard = [event["timestamp"] for event in told_events(tracker) if event["event"] == "user"]
+    return datetime.fromtimestamp(heard[-1], UTC)
+
+
 def display_name(tracker: Tracker) -> str:
     """What the customer is called in the messenger, perhaps nothing."""
     return str(_metadata(tracker).get("display_name") or "")

@@ -10,7 +10,9 @@ from fastapi import APIRouter, Body, HTTPException, Query
 from fastapi.responses import JSONResponse
 from rasa_sdk.executor import ActionExecutor
 
+from actions.metrics import timed_action
 from actions.services import CaseAction
+from handoff.log_lines import follow
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,22 @@ def actions_router(actions: list[CaseAction], token: str) -> APIRouter:
         if not hmac.compare_digest(given.encode(), token.encode()):
             raise HTTPException(403, "wrong token")
         call.setdefault("domain", {})  # no action reads it, and it is 300 kB (endpoints.yml leaves it out)
+        name = str(call.get("next_action"))
+        follow(key=_key_of(call), action=name)
         try:
-            return await executor.run(call)
+            with timed_action(name if name in executor.actions else "unknown"):
+                done = await executor.run(call)
+            log.info("action done")
+            return done
         except Exception:  # whatever broke, Rasa must hear of it
             log.exception("action %s failed", call.get("next_action"))
             return JSONResponse({"error": "the action failed", "action_name": call.get("next_action")}, 500)
 
     return router
+
+
+def _key_of(call: dict[str, Any]) -> str:
+    for event in reversed((call.get("tracker") or {}).get("events") or []):
+        if event.get("event") == "user":
+            return str((event.get("metadata") or {}).get("key"))
+    return ""

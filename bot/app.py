@@ -186,6 +186,7 @@ def _engine(settings: Settings, actions_token: str) -> tuple[EngineProcess | Non
         actions_token=actions_token,
         shop_file=settings.shop_file,
         data_dir=settings.data_dir,
+        log_format=settings.log_format,
     )
     return engine, RasaClient(engine.url, token)
 

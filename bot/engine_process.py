@@ -44,7 +44,15 @@ class EngineProcess:
     """The child `python -m bot.engine.serve`, on its own Python."""
 
     def __init__(
-        self, *, port: int, token: str, actions_url: str, actions_token: str, shop_file: Path, data_dir: Path
+        self,
+        *,
+        port: int,
+        token: str,
+        actions_url: str,
+        actions_token: str,
+        shop_file: Path,
+        data_dir: Path,
+        log_format: str = "text",
     ) -> None:
         if not PYTHON.exists():
             raise EngineNotInstalled("Rasa's environment is missing: run `make setup`")
@@ -61,6 +69,7 @@ class EngineProcess:
                 "ACTIONS_TOKEN": actions_token,
                 "SHOP_FILE": str(shop_file.resolve()),
                 "TRACKER_DB": str((data_dir / "trackers.db").resolve()),
+                "LOG_FORMAT": log_format,
             }
         )
         self._log_file = data_dir / "engine.log"

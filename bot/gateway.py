@@ -26,13 +26,14 @@ from bot.inbox import (
     words_for_engine,
 )
 from bot.lease import THIS_PROCESS
-from bot.metrics import ANSWER_SECONDS, TURNS
+from bot.metrics import ANSWER_SECONDS, INBOX_SECONDS, TURNS
 from bot.models import InboxItem, KnowledgeGap, RemoteFile
 from bot.notices import ConversationNotices
 from bot.rasa import Answer, EngineAway, RasaClient
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.files import ACCEPTED_TYPES, MAX_FILE_BYTES, FileTooLarge, FileTypeRefused, keep_file
+from handoff.log_lines import follow
 
 log = logging.getLogger(__name__)
 
@@ -148,13 +149,18 @@ class Gateway:
             self._told.add(item.id)
 
     async def _answer(self, item: InboxItem) -> None:
+        follow(key=item.key)
+        if not item.attempts:
+            INBOX_SECONDS.observe((datetime.now(UTC) - item.received_at).total_seconds())
         try:
             async with self._typing(item):
                 album = await self._database.read(album_of, item) if item.album else [item]
                 if await self._fetched(album) and not await self._code_taken(item):
                     answer = await self._turn(item)
                     await self._database.run(self._finish, item, album, answer, datetime.now(UTC))
-            ANSWER_SECONDS.observe((datetime.now(UTC) - item.received_at).total_seconds())
+            took_s = (datetime.now(UTC) - item.received_at).total_seconds()
+            ANSWER_SECONDS.observe(took_s)
+            log.info("message %s answered after %.3f s", item.id, took_s)
             TURNS.labels("answered").inc()
         except EngineAway as problem:
             TURNS.labels("engine away").inc()

@@ -15,7 +15,7 @@ from sqlalchemy import false, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.metrics import CLAIMS, POLL_AGE, QUEUE_AGE, QUEUE_DEPTH, STUCK
+from bot.metrics import CLAIMS, MAILBOX_AGE, POLL_AGE, QUEUE_AGE, QUEUE_DEPTH, STUCK
 from bot.models import InboxItem, OutboxItem
 from bot.rasa import RasaClient
 from handoff.database import Database
@@ -78,6 +78,8 @@ def health_router(
         for name, age in channels.items():
             seconds = age()
             POLL_AGE.labels(name).set(nan if seconds is None else seconds)
+        looked = poll_age()
+        MAILBOX_AGE.set(nan if looked is None else looked)
         with suppress(SQLAlchemyError):
             for outcome, count in (await database.run(recent_claims, datetime.now(UTC))).items():
                 CLAIMS.labels(outcome).set(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,6 +18,9 @@ from bot.oldest import oldest_waiting
 from handoff.database import insert_new
 from handoff.identifiers import ADDRESS
 from handoff.identity import keep_address
+from handoff.log_lines import follow
+
+log = logging.getLogger(__name__)
 
 #: Telegram's limit of one message (Bot API, sendMessage); longer ones cannot come from a messenger.
 MAX_TEXT_CHARACTERS = 4096
@@ -98,7 +102,12 @@ def receive(session: Session, message: Incoming, now: datetime) -> bool:
         not_before=now + ALBUM_GATHERS if message.album else now,
         state="operator" if paused else "waiting",
     )
-    return kept is not None
+    if kept is None:
+        return False
+    follow(key=message.key)
+    log.info("message taken in")
+    follow(key=None)
+    return True
 
 
 def conversation_of(session: Session, sender_id: str, channel: str, language: str) -> Conversation:

@@ -61,8 +61,8 @@ class InboxItem(Base):
 class OutboxItem(Base):
     """One message to a customer; `purpose` makes it unique, so that a repeated turn cannot say it twice.
 
-    `maybe_sent`: an attempt ended without an answer. `refused`: the messenger takes nothing to this customer; `stuck`:
-    a person must look, and may have it `dismissed`.
+    `message_key`: of the message that it answers, if any. `maybe_sent`: an attempt ended without an answer. `refused`:
+    the messenger takes nothing to this customer; `stuck`: a person must look, and may have it `dismissed`.
     """
 
     __tablename__ = "outbox"
@@ -70,6 +70,7 @@ class OutboxItem(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     purpose: Mapped[str] = mapped_column(String(255))
+    message_key: Mapped[str | None] = mapped_column(String(255))
     sender_id: Mapped[str] = mapped_column(String(255), index=True)
     channel: Mapped[str] = mapped_column(String(32))
     text: Mapped[str] = mapped_column(Text)

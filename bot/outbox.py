@@ -15,10 +15,11 @@ from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import Session
 
 from bot.channel import Channel, MaybeSent, SendLater, SendRefused
-from bot.metrics import SENDS
+from bot.metrics import DELIVERY_SECONDS, SEND_SECONDS, SENDS
 from bot.models import Button, OutboxItem
 from bot.oldest import oldest_waiting
 from handoff.database import Database, insert_new
+from handoff.log_lines import follow, followed
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def put(
         channel=channel,
         text=text,
         buttons=[{"title": title, "key": key} for title, key, _ in shown],
+        message_key=followed("key"),
         created_at=now,
         not_before=now,
     )
@@ -157,12 +159,16 @@ class Sender:
             log.error("a message is sent again", exc_info=problem)
 
     async def _deliver(self, item: OutboxItem) -> None:
+        follow(key=item.message_key)
         try:
             outcome, note, *facts = await self._handed_over(item)
             # What became of it is known now: nobody may take that away from us.
             self._sending.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
             await self._note(note, item.id, *facts)
             SENDS.labels(item.channel, outcome).inc()
+            if outcome == "sent":
+                DELIVERY_SECONDS.labels(item.channel).observe((datetime.now(UTC) - item.created_at).total_seconds())
+                log.info("message %s sent to %s", item.id, item.channel)
         finally:
             self._busy.discard(item.sender_id)
             self.wake()
@@ -170,7 +176,8 @@ class Sender:
     async def _handed_over(self, item: OutboxItem) -> tuple[str, Callable[..., None], *tuple[object, ...]]:
         """Hand a message to its channel; what became of it, how that is written down, and with which facts."""
         try:
-            remote_id = await self._channels[item.channel].send(item)
+            with SEND_SECONDS.labels(item.channel).time():
+                remote_id = await self._channels[item.channel].send(item)
         except SendRefused as problem:
             log.warning("message %s to %s refused: %s", item.id, item.channel, problem)
             return "refused", _refuse, problem

@@ -9,6 +9,9 @@ from typing import Any
 
 import aiohttp
 
+from bot.engine_times import note_engine_times
+from bot.metrics import TURN_SECONDS
+
 #: A turn takes a few hundredths of a second; the first ones after a start a few seconds.
 TURN_TIMEOUT_S = 25.0
 #: Asking whether it is ready is answered at once or not at all.
@@ -72,7 +75,8 @@ class RasaClient:
             TurnFailed: Rasa's REST channel answers `[]` on every error inside; that is never an answer.
         """
         body = {"sender": sender_id, "message": text, "input_channel": channel, "metadata": metadata}
-        said = await self._call("POST", "/webhooks/rest/webhook", body)
+        with TURN_SECONDS.time():
+            said = await self._call("POST", "/webhooks/rest/webhook", body)
         answer = _joined(said)
         if not answer.text:
             raise TurnFailed("Rasa gave no answer")
@@ -98,6 +102,7 @@ class RasaClient:
             async with self._http.request(method, self.base_url + path, json=body, params=query) as response:
                 if not response.ok:
                     raise EngineAway(f"{what}: status {response.status}")
+                note_engine_times(response.headers)
                 return await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # its text may hold the address with the token
             raise EngineAway(f"{what}: {type(error).__name__}") from None

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from handoff.metrics import WRITE_SECONDS
 from handoff.writer import Writer
 
 T = TypeVar("T")
@@ -92,14 +93,15 @@ class Database:
         Raises:
             whatever `work` raises, and SQLAlchemyError when it could not be stored.
         """
-        if self._writer is not None:
-            return await asyncio.wrap_future(self._writer.put(lambda session: work(session, *args, **kwargs)))
+        with WRITE_SECONDS.time():
+            if self._writer is not None:
+                return await asyncio.wrap_future(self._writer.put(lambda session: work(session, *args, **kwargs)))
 
-        def transaction() -> T:
-            with self.session_scope() as session:
-                return work(session, *args, **kwargs)
+            def transaction() -> T:
+                with self.session_scope() as session:
+                    return work(session, *args, **kwargs)
 
-        return await asyncio.to_thread(transaction)
+            return await asyncio.to_thread(transaction)
 
     async def read(self, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(session, ...)` on a thread; it may only look, and does not wait for those who write."""
@@ -146,6 +148,17 @@ def insert_new(session: Session, table: type[Base], **values: Any) -> Any:
     columns = cast(Table, table.__table__)
     inserted = session.connection().execute(insert(columns).values(**values).on_conflict_do_nothing())
     return inserted.inserted_primary_key[0] if inserted.rowcount and inserted.inserted_primary_key else None
+
+
+def when_stored(session: Session, then: Callable[[], None]) -> None:
+    """Call `then` once this transaction is committed, savepoints within it not counted."""
+    waiting = [then]
+
+    def tell(session: Session) -> None:
+        while waiting and not session.in_nested_transaction():
+            waiting.pop()()
+
+    event.listen(session, "after_commit", tell)
 
 
 def _prepare_sqlite(engine: Engine, *, read_only: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     keep_messages_days: int = Field(default=365, ge=0)
     keep_tickets_days: int = Field(default=1095, ge=0)
     keep_files_days: int = Field(default=365, ge=0)
+    log_format: Literal["text", "json"] = "text"
     demo_port: int = Field(default=8000, ge=0, le=65535)
 
     @field_validator("database_url")

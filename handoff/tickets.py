@@ -6,9 +6,11 @@ step that is repeated after a crash sends nothing twice.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy import or_, select
@@ -18,6 +20,7 @@ from handoff.codes import code_facts
 from handoff.compensation import days_late, suggested_compensation
 from handoff.crm.port import Customer, Order
 from handoff.crm.sql import find_customer
+from handoff.database import when_stored
 from handoff.desk import Desk as Desk
 from handoff.entries import UnknownTicket as UnknownTicket
 from handoff.entries import add_entry, find_ticket
@@ -32,9 +35,12 @@ from handoff.mail.attachments import attachments_of
 from handoff.mail.compose import Attachment, moment
 from handoff.mail.posting import post_letter
 from handoff.mail.reading import ReadLetter, header, read_letter, storable
+from handoff.metrics import TICKETS
 from handoff.models import LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
 from handoff.promises import promise_text, promised
 from handoff.words import words
+
+log = logging.getLogger(__name__)
 
 #: Photos sent shortly before a case belong to it.
 FILES_BELONG = timedelta(hours=24)
@@ -136,7 +142,13 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
     )
     if requester is not None:
         _confirm(session, ticket, desk, now)
+    when_stored(session, partial(_tell, ticket))
     return _opened(ticket, case.language, desk, now, joined=False)
+
+
+def _tell(ticket: Ticket) -> None:
+    TICKETS.labels(ticket.topic, ticket.channel).inc()
+    log.info("ticket %s opened about %s", ticket.number, ticket.topic)
 
 
 def open_ticket_by_letter(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -16,8 +17,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from handoff.metrics import WRITE_GROUP
+
 Work = Callable[[Session], Any]
-Waiting = tuple[Work, Future[Any]]
+Waiting = tuple[Callable[[Connection], Any], Future[Any]]
 
 #: Written in one transaction at most: others who write, such as a command, get their turn.
 MOST_AT_ONCE = 64
@@ -37,7 +40,9 @@ class Writer:
             self._thread = Thread(target=self._run, name="database-writer", daemon=True)
             self._thread.start()
         stored: Future[Any] = Future()
-        self._queue.put((work, stored))
+        # The thread serves everybody: what it logs for us must name our message.
+        ours = copy_context()
+        self._queue.put((lambda connection: ours.run(_worked, work, connection), stored))
         return stored
 
     def close(self) -> None:
@@ -73,7 +78,7 @@ class Writer:
             with self._engine.begin() as connection:
                 for work, stored in waiting:
                     try:
-                        results.append((stored, _worked(connection, work)))
+                        results.append((stored, work(connection)))
                     except OperationalError:
                         raise  # a full or broken disk: SQLite may have given up the transaction of all of them
                     except Exception as problem:  # noqa: BLE001 - only its own work is undone; its owner hears of it
@@ -83,11 +88,12 @@ class Writer:
                 if not stored.done():
                     stored.set_exception(problem)
         else:
+            WRITE_GROUP.observe(len(results))
             for stored, result in results:
                 stored.set_result(result)
 
 
-def _worked(connection: Connection, work: Work) -> Any:
+def _worked(work: Work, connection: Connection) -> Any:
     """The work's result; what it did is undone when it raises."""
     session = Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
     with session, session.begin():

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import rasa.__main__
+import rasa.utils.common
 import sqlalchemy as sa
 from rasa.core.agent import Agent
 from rasa.core.channels.channel import CollectingOutputChannel, UserMessage
 from rasa.core.channels.rest import RestInput
 from rasa.core.processor import MessageProcessor
+from rasa.core.run import create_http_input_channels
 from rasa.core.tracker_store import FailSafeTrackerStore, SQLTrackerStore
 from rasa.engine.runner.dask import DaskGraphRunner
 from rasa.shared.core.domain import Domain
@@ -33,9 +37,11 @@ from rasa.utils.endpoints import EndpointConfig
 
 from bot.engine import recent_states, trackers
 from bot.engine.answers import Answers
+from bot.engine.channel import Channel
 from bot.engine.plan import plan_once
 from bot.engine.tracker_copy import copy_state
 from bot.engine.trackers import LiveTrackers, fail_loudly
+from bot.engine.turn_times import begin_turn, server_timing, time_parsing
 from bot.engine.whole_turns import fail_as_a_whole
 from tests.engine_checks import MODEL, domain
 
@@ -192,6 +198,37 @@ def check_a_turn_that_could_not_be_stored_says_nothing() -> None:
             assert answers(speaking, "how do I wash them?") is None
         finally:
             FailSafeTrackerStore.on_tracker_store_error = fails
+
+
+def check_a_turn_notes_where_its_tracker_was_and_how_long_it_parsed() -> None:
+    """A stranger's is new, a living one in memory, and one from before the start in the table."""
+    parse_message = MessageProcessor.parse_message
+    time_parsing()
+    try:
+        with store() as live:
+            for remembering, place in ((live, "new"), (live, "memory"), (again(live), "table")):
+                speaking = Agent.load(str(MODEL), generator=Answers(None, Domain.empty()), tracker_store=remembering)
+                begin_turn()
+                message = UserMessage("hello", CollectingOutputChannel(), SENDER, input_channel="web")
+                asyncio.run(speaking.handle_message(message))
+                said = server_timing()
+                assert re.fullmatch(rf"live;desc=\d+, tracker;desc={place}, parse;dur=\d+\.\d", said), said
+    finally:
+        MessageProcessor.parse_message = parse_message
+
+
+def check_rasa_takes_our_channel_for_its_own() -> None:
+    """Same address, one channel; the real request is in tests/system/test_one_message.py."""
+    [channel] = create_http_input_channels(None, "credentials.yml")
+
+    assert type(channel) is Channel
+    assert channel.url_prefix() == "rest"
+
+
+def check_rasa_still_sets_up_its_log_where_we_keep_it_from() -> None:
+    """`bot.engine.log`: colours in one place, and sanic's loggers closed towards the root."""
+    assert "rasa.utils.io.configure_colored_logging(log_level)" in inspect.getsource(rasa.__main__.main)
+    assert "error_logger.propagate = False" in inspect.getsource(rasa.utils.common.update_sanic_log_level)
 
 
 def check_rasa_still_runs_its_graph_by_dask() -> None:

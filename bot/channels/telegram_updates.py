@@ -23,7 +23,7 @@ from bot.channel import MessengerAway
 from bot.channels.telegram import CHANNEL, TelegramChannel
 from bot.inbox import Incoming, change_text, clean_text, receive_all
 from bot.lease import Lease
-from bot.metrics import MESSAGES
+from bot.metrics import MESSAGES, RECEIVE_SECONDS
 from bot.models import RemoteFile
 from bot.notices import NoticeTexts
 from handoff.database import Database
@@ -61,7 +61,8 @@ class TelegramIntake:
     async def take(self, updates: Sequence[Update]) -> None:
         """Keep what updates say; when this returns, Telegram may forget them."""
         readable = [each for each in (self._read(update) for update in updates) if each is not None]
-        kept = await self._database.run(self._keep, readable, datetime.now(UTC))
+        with RECEIVE_SECONDS.labels(CHANNEL).time():
+            kept = await self._database.run(self._keep, readable, datetime.now(UTC))
         if any(kept):
             MESSAGES.labels(CHANNEL).inc(sum(kept))
             self._received()

@@ -26,7 +26,7 @@ from bot.channels.vk import CHANNEL, REFUSALS, VkChannel, on_thread, random_id, 
 from bot.channels.vk_messages import Json, key_of, read_message, read_press, sender_of
 from bot.inbox import OPERATOR_PAUSE, Incoming, change_text, clean_text, pause, receive
 from bot.lease import Lease
-from bot.metrics import MESSAGES
+from bot.metrics import MESSAGES, RECEIVE_SECONDS
 from bot.models import ChannelState, Conversation, OutboxItem
 from handoff.database import Database
 
@@ -71,7 +71,8 @@ class VkIntake:
 
     async def take(self, events: Sequence[Json], ts: str | None = None) -> None:
         """Keep what events say and, in the same transaction, that the next ones follow `ts`."""
-        kept = await self._database.run(self._keep, events, ts, datetime.now(UTC))
+        with RECEIVE_SECONDS.labels(CHANNEL).time():
+            kept = await self._database.run(self._keep, events, ts, datetime.now(UTC))
         if kept:
             MESSAGES.labels(CHANNEL).inc(kept)
             self._received()

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bot.channel import FileGone
 from bot.inbox import MAX_TEXT_CHARACTERS, Incoming, clean_text, receive
-from bot.metrics import MESSAGES
+from bot.metrics import MESSAGES, RECEIVE_SECONDS
 from bot.models import InboxItem, OutboxItem, RemoteFile
 from bot.notices import NoticeTexts
 from handoff.database import Database
@@ -69,7 +69,9 @@ def web_router(database: Database, data_dir: Path, texts: NoticeTexts, received:
         raise HTTPException(status, texts.text(name, language, name, **values))
 
     async def keep(message: Incoming) -> dict[str, str]:
-        if await database.run(receive, message, datetime.now(UTC)):
+        with RECEIVE_SECONDS.labels(CHANNEL).time():
+            new = await database.run(receive, message, datetime.now(UTC))
+        if new:
             MESSAGES.labels(CHANNEL).inc()
             received()
         return {"key": message.key}

@@ -13,6 +13,8 @@ import os
 import sys
 import threading
 
+from bot.engine.log import keep_our_lines, write_lines
+
 #: For the environment of whoever starts Rasa: its dependencies warn at every start about things we cannot change; none
 #: of them is about our code.
 QUIET = {
@@ -36,6 +38,7 @@ def main() -> None:
 
     sys.argv = ["rasa", *rasa_arguments(options.port, options.model, os.environ["RASA_TOKEN"])]
     sys.path.insert(0, os.getcwd())
+    write_lines()
     from bot.engine.light import leave_tensorflow_out
 
     leave_tensorflow_out()
@@ -47,11 +50,14 @@ def main() -> None:
     from bot.engine.recent_states import look_back_only_so_far
     from bot.engine.tracker_copy import copy_state
     from bot.engine.trackers import fail_loudly
+    from bot.engine.turn_times import time_parsing
     from bot.engine.whole_turns import fail_as_a_whole
 
     changes = (compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, fail_as_a_whole)
     for change_rasa in (*changes, read_domain_once):
         change_rasa()
+    for watch in (keep_our_lines, time_parsing):
+        watch()
     rasa()
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.orm import sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from bot.engine.group_commit import GroupCommit
+from bot.engine.turn_times import note_word
 
 #: Conversations held in memory, the longest silent leave first; a tracker takes some 30 kB.
 MOST_LIVE = 1000
@@ -58,19 +59,23 @@ class LiveTrackers(SQLTrackerStore):  # type: ignore[misc]
 
     async def retrieve(self, sender_id: str) -> DialogueStateTracker | None:
         """See `TrackerStore.retrieve`."""
+        note_word("live", str(len(self._live)))
         if sender_id in self._saving:
             await asyncio.wait([self._saving[sender_id]])
         with self.engine.connect() as connection:
             last_row = self._last_row(connection, sender_id)
         if last_row is None:
             self._live.pop(sender_id, None)
+            note_word("tracker", "new")
             return None
         live = self._live.get(sender_id)
         # A turn that broke leaves events behind that were never stored: such a tracker is not the conversation.
         if live is not None and live.stored == Stored(len(live.events), last_row):
             self._live.move_to_end(sender_id)
+            note_word("tracker", "memory")
             return live
         self._live.pop(sender_id, None)
+        note_word("tracker", "table")
         tracker = await super().retrieve(sender_id)
         if tracker is not None:
             self._shorten(tracker)

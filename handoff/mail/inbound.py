@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from handoff.bounces import note_bounce
+from handoff.database import when_stored
 from handoff.desk import Desk
 from handoff.letters_filed import file_agent_letter, file_customer_letter
 from handoff.mail.compose import MESSAGE_ID
@@ -35,8 +36,9 @@ from handoff.mail.reading import (
     read_letter,
     storable,
 )
+from handoff.metrics import LETTERS_RECEIVED, TICKETS
 from handoff.models import LetterIn, LetterOut
-from handoff.tickets import open_ticket_by_letter
+from handoff.tickets import LETTER_CHANNEL, LETTER_TOPIC, open_ticket_by_letter
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,26 @@ def take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now
     """
     if len(raw) > MAX_LETTER_BYTES:
         return quarantine_large(session, raw[:KEPT_OF_LARGE_BYTES], len(raw), recipients, now)
+    return _counted(session, _filed(session, raw, recipients, desk, now))
+
+
+def quarantine_large(session: Session, head: bytes, size: int, recipients: list[str], now: datetime) -> LetterIn:
+    """Keep the beginning of a letter of `size` bytes that is too large to be taken in."""
+    return _counted(session, _quarantine_unread(session, head, recipients, f"{TOO_LARGE}: {size} bytes", now))
+
+
+def _counted(session: Session, letter: LetterIn) -> LetterIn:
+    def tell() -> None:
+        LETTERS_RECEIVED.labels(letter.outcome).inc()
+        if letter.outcome == "new":
+            TICKETS.labels(LETTER_TOPIC, LETTER_CHANNEL).inc()
+        log.info("letter taken in %s is %s, ticket %s", letter.id, letter.outcome, letter.ticket_number)
+
+    when_stored(session, tell)
+    return letter
+
+
+def _filed(session: Session, raw: bytes, recipients: list[str], desk: Desk, now: datetime) -> LetterIn:
     try:
         with session.begin_nested():
             return _take_in(session, raw, recipients, desk, now)
@@ -77,11 +99,6 @@ def take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now
         reason = f"cannot be read: {type(error).__name__}"
         log.warning("a letter of %d bytes is quarantined", len(raw), exc_info=True)
     return _quarantine_unread(session, raw, recipients, reason, now)
-
-
-def quarantine_large(session: Session, head: bytes, size: int, recipients: list[str], now: datetime) -> LetterIn:
-    """Keep the beginning of a letter of `size` bytes that is too large to be taken in."""
-    return _quarantine_unread(session, head, recipients, f"{TOO_LARGE}: {size} bytes", now)
 
 
 def _take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now: datetime) -> LetterIn:

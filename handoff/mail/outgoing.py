@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, undefer
 
 from handoff.database import Database
+from handoff.log_lines import follow
 from handoff.mail.reading import addresses, parse, storable
 from handoff.mail.smtp import (
     ANSWER_TIMEOUT_S,
@@ -30,6 +31,7 @@ from handoff.mail.smtp import (
     hand_in,
     read_smtp_url,
 )
+from handoff.metrics import LETTER_DELIVERY_SECONDS, LETTER_SEND_SECONDS, LETTERS_SENT
 from handoff.models import LetterOut
 
 log = logging.getLogger(__name__)
@@ -148,35 +150,40 @@ class LetterSender:
         letter = await self._database.run(_claim, letter_id, now)
         if letter is None or self._server is None:
             return
+        follow(ticket=letter.ticket_number)
 
         async def before_end() -> None:
             await self._database.run(_note_end, letter, now)
 
         sender = addresses(parse(letter.raw), "From")[0]
         try:
-            await hand_in(self._server, sender, letter.to_address, letter.raw, before_end)
+            with LETTER_SEND_SECONDS.time():
+                await hand_in(self._server, sender, letter.to_address, letter.raw, before_end)
         except LetterRefused as error:
             log.error("letter %s about %s is stuck: %s", letter.message_id, letter.about, error)
-            await self._settle(letter, state="stuck", last_error=str(error))
+            await self._settle(letter, "refused", state="stuck", last_error=str(error))
         except AnswerLost as error:
             log.error("letter %s about %s may have arrived: %s", letter.message_id, letter.about, error)
             reason = f"{MAYBE_ARRIVED}: no answer to the whole letter ({error})"
-            await self._settle(letter, state="stuck", last_error=reason)
+            await self._settle(letter, "maybe sent", state="stuck", last_error=reason)
         except LetterNotTaken as error:
             log.warning("letter %s about %s waits: %s", letter.message_id, letter.about, error)
-            await self._settle(letter, **_again(letter, now), last_error=str(error))
+            await self._settle(letter, "later", **_again(letter, now), last_error=str(error))
         except ServerAway as error:
             # No attempt: the server was not there. The loop waits, the letter need not, and goes when it is back.
             waiting = {"state": "waiting", "attempts": letter.attempts, "not_before": now}
-            await self._settle(letter, **waiting, last_error=str(error))
+            await self._settle(letter, "server away", **waiting, last_error=str(error))
             raise
         else:
             log.info("letter %s about %s sent", letter.message_id, letter.about)
             twice = MAYBE_TWICE if letter.unanswered else None
-            await self._settle(letter, state="sent", sent_at=datetime.now(UTC), last_error=twice)
+            sent_at = datetime.now(UTC)
+            await self._settle(letter, "sent", state="sent", sent_at=sent_at, last_error=twice)
+            LETTER_DELIVERY_SECONDS.observe((sent_at - letter.created_at).total_seconds())
 
-    async def _settle(self, letter: LetterOut, *, last_error: str | None, **fate: Any) -> None:
+    async def _settle(self, letter: LetterOut, outcome: str, *, last_error: str | None, **fate: Any) -> None:
         """Write down what became of a letter. Only we know it, so a database that is away is waited for."""
+        LETTERS_SENT.labels(outcome).inc()
         reason = storable(last_error) if last_error else None
         while True:
             try:

@@ -14,7 +14,7 @@ from bot.engine_process import EngineNotInstalled, EngineProcess
 #: Stands for the engine: notes how it was started, then runs until its standard input ends, or not at all.
 CHILD = """#!{python}
 import json, os, sys
-names = ("RASA_TOKEN", "ACTIONS_URL", "ACTIONS_TOKEN", "SHOP_FILE", "TRACKER_DB")
+names = ("RASA_TOKEN", "ACTIONS_URL", "ACTIONS_TOKEN", "SHOP_FILE", "TRACKER_DB", "LOG_FORMAT")
 with open({notes!r}, "a") as notes:
     notes.write(json.dumps([sys.argv[1:], os.getcwd(), {{name: os.environ[name] for name in names}}]) + "\\n")
 print("loading the model", flush=True)
@@ -95,6 +95,7 @@ async def test_the_child_gets_what_its_configuration_names_and_ends_with_us(
         "ACTIONS_TOKEN": "actions token",
         "SHOP_FILE": str(tmp_path / "shop.yml"),
         "TRACKER_DB": str(tmp_path / "trackers.db"),
+        "LOG_FORMAT": "text",
     }
     assert child.url == "http://127.0.0.1:4711"
     assert child._child.returncode is not None

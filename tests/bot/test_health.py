@@ -114,6 +114,23 @@ async def test_tickets_that_wait_for_the_crm_are_a_queue(database, rasa, operato
     assert 540 <= crm["oldest_s"] < 560
 
 
+async def test_how_long_ago_the_mailbox_was_looked_through(database, rasa, client):
+    """Agents' answers come from there; a mailbox that is away otherwise shows in the log alone. NaN before a look."""
+    looks = [None]
+    app = FastAPI()
+    router = health_router(database, client, channels={}, letters_leave=True, mailbox_polled_at=lambda: looks[-1])
+    app.include_router(router)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as browser:
+        before = (await browser.get("/metrics")).text
+        looks.append(datetime.now(UTC) - timedelta(minutes=7))
+        after = (await browser.get("/metrics")).text
+
+    [unknown], [age] = (re.findall(r"^support_mailbox_poll_age_seconds (\S+)$", text, re.M) for text in (before, after))
+    assert unknown == "NaN"
+    assert 420 <= float(age) < 440
+
+
 async def test_metrics_are_text_that_prometheus_reads(database, rasa_away, operator, arrived):
     """Depth, age and stuck items of every queue, also while Rasa is away."""
     arrived("old", ago=timedelta(minutes=5))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
 import logging
 import re
 from datetime import UTC, datetime
@@ -16,12 +18,13 @@ from telegram.error import InvalidToken
 
 from actions.services import Services
 from bot.gateway import Gateway
-from bot.logs import TALKATIVE, DiscreetFormatter, secrets_of
+from bot.logs import TALKATIVE, secrets_of
 from bot.models import InboxItem
 from bot.rasa import EngineAway, RasaClient
 from handoff.crm.sql import SqlCrm
 from handoff.identity import identify
 from handoff.links import bind, make_links
+from handoff.log_lines import DiscreetFormatter, follow
 from handoff.mail.inbound import take_in
 from handoff.mail.outgoing import LetterSender
 from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterOut
@@ -52,12 +55,12 @@ SECRETS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def written():
-    """Everything that is logged meanwhile at the lowest level, as it is written."""
+@pytest.fixture(params=["text", "json"])
+def written(request):
+    """Everything that is logged meanwhile at the lowest level, as it is written in each form."""
     output, root = io.StringIO(), logging.getLogger()
     handler = logging.StreamHandler(output)
-    handler.setFormatter(DiscreetFormatter(secrets_of(SETTINGS)))
+    handler.setFormatter(DiscreetFormatter(secrets_of(SETTINGS), as_json=request.param == "json"))
     before = root.level, {name: logging.getLogger(name).level for name in TALKATIVE}
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
@@ -94,8 +97,8 @@ async def test_a_whole_case_leaves_no_trace_of_anybody_in_the_log(
     caplog.set_level(logging.DEBUG)
     services = Services(database, crm, desk, {}, now=lambda: NOW)
     gateway = Gateway(database, client, notices, {}, desk, answered=lambda: None)
-    item = arrived(f"47655 {MARIA}")
-    arrived("code 482913")
+    item = arrived(f"47655 {MARIA}", key="web:a:1")
+    arrived("code 482913", key="web:a:2")
     async with running(gateway.run):
         await eventually(lambda: all_answered(database))
     assert await identify(services.database, crm, "web:a", "47655", "nobody@mail.example", NOW) is None
@@ -139,6 +142,7 @@ def all_answered(database):
         httpx.ConnectError(f"GET https://api.telegram.org/bot{BOT_TOKEN}/getMe"),
         ConnectionError("https://lp.vk.ru/wh1?act=a_check&key=0a1b2c3d4e&ts=1"),
         OSError("postgresql+psycopg://shop:db-password@db/shop"),
+        ConnectionError("redis://:redis-password@cache:6379/0 refused"),
         RuntimeError(f"550 5.1.1 <{MARIA}>: no such user"),
         RuntimeError(f"DETAIL:  Key (address)=({MARIA}) already exists."),
         RuntimeError("login support smtp/password failed; imap-password; vk1.a.secret-of-vk"),
@@ -154,7 +158,7 @@ def test_errors_of_others_are_written_without_what_they_quote(written, error):
     log = written()
     assert "asking again" in log
     assert "Traceback" in log
-    for secret in (*SECRETS, MARIA, "0a1b2c3d4e"):
+    for secret in (*SECRETS, MARIA, "0a1b2c3d4e", "redis-password"):
         assert secret not in log
 
 
@@ -164,6 +168,43 @@ def test_our_own_message_ids_stay(written):
     logging.getLogger("handoff.mail.outgoing").warning("letter %s waits", name)
 
     assert name in written()
+
+
+def test_json_holds_one_object_a_line_and_no_secret_that_json_writes_otherwise():
+    """A quotation mark in a password would look different in JSON; a traceback has many lines."""
+    try:
+        raise OSError('login of "support" with pass"word failed')
+    except OSError as problem:
+        broken = (OSError, problem, problem.__traceback__)
+    record = logging.LogRecord("bot", logging.ERROR, "", 0, "the mailbox: %s", (f'pass"word, {MARIA}',), broken)
+
+    line = DiscreetFormatter(['pass"word'], as_json=True).format(record)
+
+    assert "\n" not in line
+    said = json.loads(line)
+    assert (said["level"], said["process"], said["logger"]) == ("ERROR", "service", "bot")
+    assert said["message"] == "the mailbox: ***, m…a@mail.example"
+    assert said["traceback"].startswith("Traceback")
+    assert "word" not in line
+    assert datetime.fromisoformat(said["time"]).tzinfo is not None
+
+
+async def test_a_line_names_the_message_that_its_task_follows(database, written):
+    """Also where the database's thread works for several messages at once, or the request's task for an action."""
+
+    async def at_work(key):
+        follow(key=key)
+        await database.run(lambda session: logging.getLogger("handoff").info("stored for %s", key))
+        await database.read(lambda session: logging.getLogger("handoff").info("read for %s", key))
+        follow(key=None)
+        logging.getLogger("bot").info("%s is over", key)
+
+    await asyncio.gather(*(at_work(f"telegram:7:{n}") for n in range(20)))
+
+    lines = [re.findall(r"telegram:7:\d+|over", line) for line in written().splitlines() if "telegram:7" in line]
+    assert len(lines) == 3 * 20
+    for first, second in lines:
+        assert second in ("over", first)
 
 
 def test_without_secrets_nothing_is_hidden(tmp_path, monkeypatch):
