@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,16 +27,21 @@ from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE, load_examples
 from bot.demo.mail_server import DemoMailServer
 from bot.demo.mailboxes import Mailboxes
 from bot.demo.pages import demo_router
-from bot.engine_process import EngineProcess, free_port
+from bot.engine_process import MODEL
+from bot.engines import Engines
 from bot.gateway import Gateway
 from bot.health import health_router
 from bot.lease import Presence, alone
 from bot.messengers import Messengers
+from bot.model_check import ModelCheck
+from bot.model_store import ModelStore
 from bot.notices import ConversationNotices, NoticeTexts
 from bot.old_messages import message_rules, tracker_rules
 from bot.outbox import Sender
+from bot.own_engines import OwnEngines
 from bot.rasa import RasaClient
 from bot.signals import Signals
+from bot.trackers import delete_conversations, for_rasa, place_of_trackers
 from handoff.crm.connect import connect
 from handoff.crm.csv_import import import_csv
 from handoff.database import Database
@@ -107,7 +113,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
 
     # An engine of somebody else's making learns one secret, for both directions; our child gets fresh ones.
     actions_token = settings.rasa_token if settings.rasa_url else secrets.token_urlsafe(24)
-    engine, rasa = _engine(settings, actions_token)
+    own_engines, rasa = _engines(settings, actions_token)
     profile = read_profile(DATA / "profile.yml", shop)
     received, answered, letters_waiting = map(signals.giver, ("inbox", "outbox", "letters"))
     messengers = Messengers(settings, database, notices.texts, profile, presence=presence, received=received, demo=demo)
@@ -137,7 +143,9 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     if settings.handoff_mode == "desk":  # elsewhere the answers do not pass through us, and nothing looks answered
         single.append(("promises", PromiseKeeper(database, desk, letters_waiting).run))
     loops += [(name, partial(alone, presence.lease(name), loop)) for name, loop in single]
-    engine_loops: list[Loop] = [("engine", partial(engine.run, rasa.ready))] if engine is not None else []
+    engine_loops: list[Loop] = [("engines", rasa.run)]
+    if own_engines is not None:
+        engine_loops.append(("own engines", own_engines.run))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -174,21 +182,34 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     return app
 
 
-def _engine(settings: Settings, actions_token: str) -> tuple[EngineProcess | None, RasaClient]:
-    """Rasa as it is set up, or as a child of ours."""
+def _engines(settings: Settings, actions_token: str) -> tuple[OwnEngines | None, Engines]:
+    """Rasa as it is set up, or children of ours."""
     if settings.rasa_url:
-        return None, RasaClient(settings.rasa_url, settings.rasa_token)
-    token = secrets.token_urlsafe(24)
-    engine = EngineProcess(
-        port=free_port(),
-        token=token,
-        actions_url=f"http://127.0.0.1:{settings.http_port}/actions/webhook",
-        actions_token=actions_token,
-        shop_file=settings.shop_file,
-        data_dir=settings.data_dir,
-        log_format=settings.log_format,
+        return None, Engines({_name(url): RasaClient(url, settings.rasa_token) for url in settings.rasa_url.split(",")})
+    engines = Engines()
+    trackers = place_of_trackers(settings) or settings.data_dir / "trackers.db"
+    own = OwnEngines(
+        engines,
+        ModelStore(settings.data_dir, MODEL),
+        ModelCheck(DATA / "sure.yml", lambda sender_id: delete_conversations(trackers, [sender_id])),
+        count=settings.engines,
+        environment={
+            "ACTIONS_URL": f"http://127.0.0.1:{settings.http_port}/actions/webhook",
+            "ACTIONS_TOKEN": actions_token,
+            "SHOP_FILE": str(settings.shop_file.resolve()),
+            "TRACKER_DB": for_rasa(trackers),
+            "REDIS_URL": settings.redis_url,
+            "LOG_FORMAT": settings.log_format,
+        },
+        log_file=settings.data_dir / "engine.log",
     )
-    return engine, RasaClient(engine.url, token)
+    return own, engines
+
+
+def _name(url: str) -> str:
+    """An engine's name in the log: its address without a password."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] + parts.path
 
 
 def _demo(settings: Settings, database: Database, desk: Desk) -> Demo:
@@ -213,7 +234,7 @@ async def _run(
         async with presence.kept():
             await _all_running(loops)
 
-    # The engine needs longest to start and no database: it starts at once.
+    # The engines need longest to start and no database of ours: they start at once.
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_all_running(engine_loops))
         tasks.create_task(with_database())

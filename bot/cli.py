@@ -34,6 +34,8 @@ from bot.engine_process import MODEL, PYTHON, ROOT, EngineNotInstalled
 from bot.erase import StillAnswering, erase_subject
 from bot.inbox import plain_words
 from bot.logs import set_up_logs
+from bot.model_report import follow, lines
+from bot.model_store import ModelStore, Wanted
 from bot.models import InboxItem, KnowledgeGap
 from bot.notices import ConversationNotices, NoticeFileInvalid, NoticeTexts
 from bot.stuck import Kind, stuck_lines
@@ -61,6 +63,8 @@ crm = typer.Typer(no_args_is_help=True, help="Customers and orders of the embedd
 app.add_typer(crm, name="crm")
 letters = typer.Typer()
 app.add_typer(letters, name="letters")
+model = typer.Typer(no_args_is_help=True, help="The language model: swapped while customers are answered.")
+app.add_typer(model, name="model")
 stuck = typer.Typer()
 app.add_typer(stuck, name="stuck")
 
@@ -119,6 +123,8 @@ def demo() -> None:
             "lmtp_listen": "",
             "auth_results_id": "",
             "rasa_url": "",
+            "engines": 1,
+            "redis_url": "",
             "telegram_token": "",
             "vk_token": "",
             "crm_url": "",
@@ -350,6 +356,27 @@ def dismiss_given_up(kind: Kind, number: int) -> None:
     typer.echo(f"{kind} {number} is dismissed")
 
 
+@model.command()
+def deploy(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="what `make train` made")] = MODEL,
+) -> None:
+    """Try a model and put it into service; without a running service, the next start does."""
+    _swap(lambda store: Wanted(store.keep(file, datetime.now(UTC))))
+
+
+@model.command()
+def rollback() -> None:
+    """Go back to the model that served before."""
+    _swap(lambda store: Wanted(store.before(), proved=True))
+
+
+@model.command("list")
+def list_models() -> None:
+    """List the models that are kept, and what the running services are doing."""
+    store = _models()
+    typer.echo("\n".join(lines(store)))
+
+
 @app.command()
 def gaps() -> None:
     """Count the questions whose fact shop.yml does not set."""
@@ -366,6 +393,30 @@ def feedback() -> None:
     with _database().session_scope() as session:
         for message in session.scalars(said):
             typer.echo(f"{message.received_at:%F %R}  {message.text}")
+
+
+def _models() -> ModelStore:
+    settings = _settings()
+    if settings.rasa_url:
+        raise Refused(
+            "RASA_URL names engines that are not ours: start one with the new model beside each, write its address into"
+            " RASA_URL in the old one's place, restart the service, then end the old ones"
+        )
+    return ModelStore(settings.data_dir, MODEL)
+
+
+def _swap(choose: Callable[[ModelStore], Wanted]) -> None:
+    store = _models()
+    try:
+        with store.deploying():
+            wanted = choose(store)
+            store.want(wanted)
+            typer.echo(f"{store.path(wanted.name)} is wanted")
+            done = follow(store, wanted, typer.echo)
+    except HandoffError as error:
+        raise Refused(str(error)) from None
+    if not done:
+        raise typer.Exit(1)
 
 
 def _customers(database: Database) -> Sequence[str]:

@@ -44,37 +44,16 @@ class EngineProcess:
     """The child `python -m bot.engine.serve`, on its own Python."""
 
     def __init__(
-        self,
-        *,
-        port: int,
-        token: str,
-        actions_url: str,
-        actions_token: str,
-        shop_file: Path,
-        data_dir: Path,
-        log_format: str = "text",
+        self, *, port: int, model: Path, environment: dict[str, str], log_file: Path, patience_s: float | None = None
     ) -> None:
-        if not PYTHON.exists():
-            raise EngineNotInstalled("Rasa's environment is missing: run `make setup`")
-        if not MODEL.exists():
-            raise EngineNotInstalled("there is no trained model: run `make train`")
-        self.url = f"http://127.0.0.1:{port}"
-        self._command = [str(PYTHON), "-m", "bot.engine.serve", "--port", str(port), "--model", str(MODEL)]
-        self._environment = (
-            os.environ
-            | QUIET
-            | {
-                "RASA_TOKEN": token,
-                "ACTIONS_URL": actions_url,
-                "ACTIONS_TOKEN": actions_token,
-                "SHOP_FILE": str(shop_file.resolve()),
-                "TRACKER_DB": str((data_dir / "trackers.db").resolve()),
-                "LOG_FORMAT": log_format,
-            }
-        )
-        self._log_file = data_dir / "engine.log"
+        """`environment` holds what endpoints.yml names, secrets among it; the first start may take `patience_s`."""
+        self._command = [str(PYTHON), "-m", "bot.engine.serve", "--port", str(port), "--model", str(model)]
+        self._environment = os.environ | QUIET | environment
+        self._log_file = log_file
+        #: How often a child was started; one that does not last is started again.
+        self.starts = 0
         self._child: asyncio.subprocess.Process | None = None
-        self._patience_s = PATIENCE_S
+        self._patience_s = patience_s or PATIENCE_S
 
     async def run(self, ready: Callable[[], Awaitable[bool]]) -> None:
         """Keep a child running until cancelled; `ready` asks it whether it would answer."""
@@ -82,6 +61,7 @@ class EngineProcess:
         try:
             while True:
                 started = asyncio.get_running_loop().time()
+                self.starts += 1
                 with self._log_file.open("ab") as output:
                     self._child = await asyncio.create_subprocess_exec(
                         *self._command, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output,

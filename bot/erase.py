@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.lease import services_run
 from bot.models import Button, Conversation, InboxItem, KnowledgeGap, OutboxItem
-from bot.trackers import delete_conversations
+from bot.trackers import Place, delete_conversations, place_of_trackers
 from handoff.database import Database
 from handoff.erase import Erased, Subject, counted, erase_case_data, find_subject
 from handoff.files import remove_files
@@ -66,7 +66,7 @@ class Report:
         ]
         if not self.crm:
             beyond.append("the customer's rows in the CRM")
-        if self.settings.rasa_url:
+        if self.settings.rasa_url and not self.erased.counts.get("tracker events"):
             beyond.append("the engine at RASA_URL: delete these sender_ids from its table `events` while it is stopped")
         return [f"not in our reach: {place}" for place in beyond]
 
@@ -77,7 +77,7 @@ def erase_subject(database: Database, name: str, settings: Settings, *, crm: boo
     Raises:
         StillAnswering: they were not for half a minute, and the service is running.
     """
-    trackers = None if settings.rasa_url else settings.data_dir / "trackers.db"
+    trackers = place_of_trackers(settings)
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -110,7 +110,7 @@ def erase(
     name: str,
     data_dir: Path,
     *,
-    trackers: Path | None,
+    trackers: Place | None,
     service_runs: bool,
     crm: bool = False,
     dry_run: bool = False,
@@ -121,7 +121,7 @@ def erase(
         database: where everything but trackers and files is.
         name: a customer_id, or a sender_id such as "telegram:12345".
         data_dir: the files lie in its folder `files`.
-        trackers: Rasa's file, None when Rasa is not ours.
+        trackers: where Rasa's events are, None when nobody knows.
         service_runs: whether waiting messages may be in the middle of a turn.
         crm: his rows in the embedded CRM too.
         dry_run: count only.

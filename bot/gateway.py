@@ -15,6 +15,7 @@ from bot import outbox
 from bot.channel import Channel, FileGone
 from bot.claims import ClaimLost, claim_messages, claimed_item, put_back
 from bot.codes import holds_code, take_code
+from bot.engines import Engines
 from bot.inbox import (
     album_of,
     conversation_of,
@@ -29,7 +30,7 @@ from bot.lease import THIS_PROCESS
 from bot.metrics import ANSWER_SECONDS, INBOX_SECONDS, TURNS
 from bot.models import InboxItem, KnowledgeGap, RemoteFile
 from bot.notices import ConversationNotices
-from bot.rasa import Answer, EngineAway, RasaClient
+from bot.rasa import Answer, EngineAway
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.files import ACCEPTED_TYPES, MAX_FILE_BYTES, FileTooLarge, FileTypeRefused, keep_file
@@ -72,7 +73,7 @@ class Gateway:
     def __init__(
         self,
         database: Database,
-        rasa: RasaClient,
+        rasa: Engines,
         notices: ConversationNotices,
         channels: Mapping[str, Channel],
         desk: Desk,

@@ -15,9 +15,9 @@ from sqlalchemy import false, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from bot.engines import Engines
 from bot.metrics import CLAIMS, MAILBOX_AGE, POLL_AGE, QUEUE_AGE, QUEUE_DEPTH, STUCK
 from bot.models import InboxItem, OutboxItem
-from bot.rasa import RasaClient
 from handoff.database import Database
 from handoff.limits import recent_claims
 from handoff.models import LetterIn, LetterOut, Ticket
@@ -25,7 +25,7 @@ from handoff.models import LetterIn, LetterOut, Ticket
 
 def health_router(
     database: Database,
-    rasa: RasaClient,
+    rasa: Engines,
     *,
     channels: Mapping[str, Callable[[], float | None]],
     letters_leave: bool,

@@ -30,7 +30,7 @@ def secrets_of(settings: Settings) -> set[str]:
     hooks = {settings.telegram_webhook_secret, settings.vk_callback_secret}
     # What `signing_key` makes for itself when nothing is set.
     own = {settings.signing_key().decode()}
-    passwords = {_password(url) for url in (settings.smtp_url, settings.imap_url)}
+    passwords = {_password(url) for url in (settings.smtp_url, settings.imap_url, settings.redis_url)}
     database = str(make_url(settings.database).password or "")
     return {*tokens, *hooks, *own, *passwords, *map(unquote, passwords), database} - {""}
 

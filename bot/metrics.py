@@ -11,6 +11,7 @@ RECEIVE_SECONDS = Histogram(
 INBOX_SECONDS = Histogram("support_inbox_seconds", "From a message's arrival to its first attempt", buckets=WAITS)
 TURN_SECONDS = Histogram("support_turn_seconds", "A turn with Rasa as the service waits for it", buckets=OWN_WORK)
 TURNS = Counter("support_turns", "Turns played with Rasa", ["outcome"])
+ENGINE_READY = Gauge("support_engine_ready", "1 while an engine would answer, else 0", ["engine"])
 ANSWER_SECONDS = Histogram(
     "support_answer_seconds",
     "From a message's arrival to its answer in the outbox",

@@ -10,7 +10,7 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from bot.models import Button, Conversation, InboxItem, KnowledgeGap, OutboxItem
-from bot.trackers import delete_events_before
+from bot.trackers import delete_events_before, place_of_trackers
 from handoff.erase import Erased, counted
 from handoff.models import Binding
 from handoff.retention import BATCH, Rule, RuleElsewhere, days_of, older_rows
@@ -24,10 +24,11 @@ def message_rules(settings: Settings) -> list[Rule]:
 
 def tracker_rules(settings: Settings) -> list[RuleElsewhere]:
     """What Rasa remembers of a conversation goes with its messages; a Rasa that is not ours keeps its own rules."""
-    if settings.rasa_url or not settings.keep_messages_days:
+    place = place_of_trackers(settings)
+    if place is None or not settings.keep_messages_days:
         return []
     keep = timedelta(days=settings.keep_messages_days)
-    return [RuleElsewhere("tracker events", keep, partial(delete_events_before, settings.data_dir / "trackers.db"))]
+    return [RuleElsewhere("tracker events", keep, partial(delete_events_before, place))]
 
 
 def _without_gaps(session: Session, keys: list[Any], done: Erased) -> None:

@@ -24,6 +24,10 @@ class EngineAway(Exception):
     """Rasa cannot be reached or is not ready: the message waits."""
 
 
+class NoModel(EngineAway):
+    """Rasa runs without a model: loading it failed."""
+
+
 class TurnFailed(Exception):
     """Rasa answered without an answer: the turn has to be played again."""
 
@@ -62,10 +66,30 @@ class RasaClient:
     async def ready(self) -> bool:
         """Whether a model is loaded and would answer."""
         try:
+            return await self.loaded()
+        except EngineAway:
+            return False
+
+    async def loaded(self) -> bool:
+        """The same, with the reason.
+
+        Raises:
+            NoModel, EngineAway: it would not answer.
+        """
+        try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 return bool((await self._call("GET", "/status")).get("model_file"))
-        except (EngineAway, TimeoutError, AttributeError):
-            return False
+        except (TimeoutError, AttributeError) as problem:
+            raise EngineAway(f"GET status: {type(problem).__name__}") from None
+
+    async def parse(self, text: str) -> dict[str, Any]:
+        """What Rasa takes a message for, outside any conversation.
+
+        Raises:
+            EngineAway: Rasa could not be asked.
+        """
+        parsed: dict[str, Any] = await self._call("POST", "/model/parse", {"text": text})
+        return parsed
 
     async def say(self, sender_id: str, text: str, channel: str, metadata: dict[str, Any]) -> Answer:
         """Play one turn.
@@ -100,6 +124,8 @@ class RasaClient:
         query["token"] = self.token
         try:
             async with self._http.request(method, self.base_url + path, json=body, params=query) as response:
+                if response.status == 409:
+                    raise NoModel(f"{what}: no model is loaded")
                 if not response.ok:
                     raise EngineAway(f"{what}: status {response.status}")
                 note_engine_times(response.headers)

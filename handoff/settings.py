@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     public_url: str = ""
     rasa_url: str = ""
     rasa_token: str = ""
+    engines: int = Field(default=1, ge=1, le=64)
+    redis_url: str = ""
     telegram_token: str = ""
     telegram_webhook_url: str = ""
     telegram_webhook_secret: str = ""
@@ -68,6 +70,25 @@ class Settings(BaseSettings):
                 make_url(url).get_dialect()
         except ArgumentError:
             raise ValueError("write sqlite:///path or postgresql+psycopg://user:password@host/name") from None
+        return url
+
+    @field_validator("rasa_url")
+    @classmethod
+    def _engines_have_addresses(cls, urls: str) -> str:
+        given = [url.strip().rstrip("/") for url in urls.split(",") if url.strip()]
+        if not all(url.startswith(("https://", "http://")) for url in given):
+            raise ValueError(
+                "write whole addresses, with commas between them: http://10.0.0.5:5005,http://10.0.0.6:5005"
+            )
+        if len(set(given)) < len(given):
+            raise ValueError("an address stands there twice")
+        return ",".join(given)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_has_an_address(cls, url: str) -> str:
+        if url and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("write redis://:password@host:6379/0, or rediss:// for TLS")
         return url
 
     @field_validator("escalation_address")

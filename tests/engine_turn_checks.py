@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from rasa.core.agent import Agent
 from rasa.core.channels.channel import CollectingOutputChannel, UserMessage
 from rasa.core.channels.rest import RestInput
+from rasa.core.lock_store import LockStore, RedisLockStore
 from rasa.core.processor import MessageProcessor
 from rasa.core.run import create_http_input_channels
 from rasa.core.tracker_store import FailSafeTrackerStore, SQLTrackerStore
@@ -40,7 +41,7 @@ from bot.engine.answers import Answers
 from bot.engine.channel import Channel
 from bot.engine.plan import plan_once
 from bot.engine.tracker_copy import copy_state
-from bot.engine.trackers import LiveTrackers, fail_loudly
+from bot.engine.trackers import LiveTrackers, PlayedElsewhere, fail_loudly
 from bot.engine.turn_times import begin_turn, server_timing, time_parsing
 from bot.engine.whole_turns import fail_as_a_whole
 from tests.engine_checks import MODEL, domain
@@ -339,6 +340,47 @@ def check_what_another_process_wrote_or_erased_counts() -> None:
         with live.engine.begin() as connection:
             connection.execute(sa.text("DELETE FROM events"))
         assert read(live) is None
+
+
+def check_rasa_still_asks_its_lock_store_for_each_turn() -> None:
+    """`ConversationLocks` replaces `lock`; and Rasa's own, with Redis, still reads, changes and writes back."""
+    assert "async with self.lock_store.lock(message.sender_id)" in inspect.getsource(Agent.handle_message)
+    assert "wait_time_in_seconds: float = 1" in inspect.getsource(LockStore.lock)
+    assert "self.get_or_create_lock" in inspect.getsource(RedisLockStore.issue_ticket)
+
+
+def check_of_two_turns_played_at_once_one_is_stored() -> None:
+    """Two engines that play the same conversation would else store a message twice, or two that miss each other."""
+    with store() as live:
+        spoken(live, "one")
+        tracker = read(live)
+        spoken(again(live), "two")
+        tracker.update(UserUttered("two"))
+        try:
+            asyncio.run(live.save(tracker))
+        except PlayedElsewhere:
+            pass
+        else:
+            raise AssertionError("both were stored")
+
+        assert texts(read(live)) == ["one", "two"]
+        assert texts(spoken(live, "three")) == ["one", "two", "three"]
+
+
+def check_of_two_first_turns_played_at_once_one_is_stored() -> None:
+    """Also before anything is stored."""
+    with store() as live:
+        tracker = asyncio.run(live.get_or_create_tracker(SENDER, append_action_listen=False))
+        spoken(again(live), "one")
+        tracker.update(UserUttered("one"))
+        try:
+            asyncio.run(live.save(tracker))
+        except PlayedElsewhere:
+            pass
+        else:
+            raise AssertionError("both were stored")
+
+        assert texts(read(live)) == ["one"]
 
 
 def check_a_turn_that_broke_leaves_nothing_behind() -> None:

@@ -22,16 +22,16 @@ NAMES = [
     if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
 ]
 QUIET = {"PYTHONPATH": ".", "PYTHONWARNINGS": "ignore", "RASA_TELEMETRY_ENABLED": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
+ENVIRONMENT = os.environ | QUIET | {"SQLALCHEMY_SILENCE_UBER_WARNING": "1"}
 
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, str | None]:
     """What each check found: null or its traceback."""
-    environment = os.environ | QUIET | {"SQLALCHEMY_SILENCE_UBER_WARNING": "1"}
     ran = subprocess.run(
         [str(PYTHON), "-m", "tests.engine_run"],
         cwd=ROOT,
-        env=environment,
+        env=ENVIRONMENT,
         text=True,
         capture_output=True,
         check=False,

@@ -3,13 +3,14 @@
     python -m bot.engine.serve --port 5005 --model models
 
 The service keeps the write end of our standard input: when it dies, however suddenly, reading ends here, and no engine
-is left behind that would hold memory and the trackers.
+is left behind that would hold memory and the trackers. One that was started otherwise (docs/scaling.md) runs alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 import threading
 
@@ -33,10 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True, help="folder with models, or one model")
+    parser.add_argument("--interface", default="127.0.0.1", help="address to listen on")
     options = parser.parse_args()
+    os.environ.setdefault("REDIS_URL", "")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    sys.argv = ["rasa", *rasa_arguments(options.port, options.model, os.environ["RASA_TOKEN"])]
+    sys.argv = ["rasa", *rasa_arguments(options.port, options.model, os.environ["RASA_TOKEN"], options.interface)]
     sys.path.insert(0, os.getcwd())
     write_lines()
     from bot.engine.light import leave_tensorflow_out
@@ -61,14 +64,17 @@ def main() -> None:
     rasa()
 
 
-def rasa_arguments(port: int, model: str, token: str) -> list[str]:
+def rasa_arguments(port: int, model: str, token: str, interface: str = "127.0.0.1") -> list[str]:
     """What `rasa` is called with."""
-    arguments = ["run", "--enable-api", "--interface", "127.0.0.1", "--port", str(port), "--model", model]
+    arguments = ["run", "--enable-api", "--interface", interface, "--port", str(port), "--model", model]
     # One in 64 tokens begins with "-": beside the option's name it would be taken for an option.
     return [*arguments, "--endpoints", "endpoints.yml", "--credentials", "credentials.yml", f"--auth-token={token}"]
 
 
 def _end_with_parent() -> None:
+    kind = os.fstat(0).st_mode
+    if not stat.S_ISFIFO(kind) and not stat.S_ISSOCK(kind):  # a terminal, or nothing under systemd
+        return
     # Not through sys.stdin: Python aborts when it ends while a thread waits in there.
     while os.read(0, 1024):
         pass

@@ -2,7 +2,8 @@
 
 Read against Rasa 3.6.21, `rasa.core.tracker_store.SQLTrackerStore`: it builds a tracker anew from all its events each
 turn, counts them again before it saves, and writes row by row. Here a turn costs one short look at the table, whether
-anybody else has written meanwhile (another worker, `support erase`), and one write of what is new.
+anybody else has written meanwhile (another engine, `support erase`), and one write of what is new, which fails if
+another engine played the same conversation at the same time.
 """
 
 from __future__ import annotations
@@ -37,13 +38,18 @@ class Stored(NamedTuple):
     last_row: int | None
 
 
+class PlayedElsewhere(Exception):
+    """Another engine stored a turn of the conversation while this one was played: it has to be played again."""
+
+
 class LiveTrackers(SQLTrackerStore):  # type: ignore[misc]
     """The tracker store that endpoints.yml names."""
 
     engine: sa.engine.Engine
 
-    def __init__(self, domain: Domain | None = None, **options: Any) -> None:
-        super().__init__(domain, **options)
+    def __init__(self, domain: Domain | None = None, *, db: str, **options: Any) -> None:
+        """`db` is an SQLite file or the address of a PostgreSQL database, which Rasa takes as a host."""
+        super().__init__(domain, **options | ({"host": db} if "://" in db else {"db": db}))
         if self.engine.dialect.name == "sqlite":
             # Rasa's engine opens the file anew for each look into it.
             shared = {"check_same_thread": False}
@@ -55,7 +61,12 @@ class LiveTrackers(SQLTrackerStore):  # type: ignore[misc]
         self._saving: dict[str, asyncio.Future[int | None]] = {}
         table = self.SQLEvent.__table__
         self._add = table.insert()
-        self._newest = sa.select(sa.func.max(table.c.id)).where(table.c.sender_id == sa.bindparam("sender_id"))
+        of_sender = table.c.sender_id == sa.bindparam("sender_id")
+        self._newest = sa.select(sa.func.max(table.c.id)).where(of_sender)
+        since = table.c.id > sa.bindparam("last_row")
+        self._since = sa.select(sa.func.max(table.c.id), sa.func.count()).where(of_sender, since)
+        # SQLite has one writer anyway.
+        self._one_writer = sa.text("SELECT pg_advisory_xact_lock(hashtext(:sender_id))")
 
     async def retrieve(self, sender_id: str) -> DialogueStateTracker | None:
         """See `TrackerStore.retrieve`."""
@@ -97,8 +108,16 @@ class LiveTrackers(SQLTrackerStore):  # type: ignore[misc]
         rows = [_row(tracker.sender_id, event) for event in new]
 
         def write(connection: Any) -> int | None:
+            whose = {"sender_id": tracker.sender_id}
+            if self.engine.dialect.name == "postgresql":
+                connection.execute(self._one_writer, whose)
             if rows:
                 connection.execute(self._add, rows)
+            if rows and stored is not None:
+                newest, since = connection.execute(self._since, whose | {"last_row": stored.last_row or 0}).one()
+                if since != len(rows):
+                    raise PlayedElsewhere
+                return newest
             return self._last_row(connection, tracker.sender_id)
 
         # Meanwhile other turns go on: Rasa is one event loop. Whoever called for this turn may hang up, which cancels

@@ -34,10 +34,12 @@ class FakeRasa:
     for its event before it is played.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, token: str = TOKEN) -> None:
         self.port = port
+        self.token = token
         self.url = f"http://127.0.0.1:{port}"
         self.answer: Callable[[Message], list[Message]] = lambda request: said(f"About {request['message']}")
+        self.parsed: Callable[[str], Message] = lambda text: {"intent": {"name": "nlu_fallback"}}
         self.held: dict[str, threading.Event] = {}
         self.status: tuple[int, Any] = (200, {"model_file": "support.tar.gz", "num_active_training_jobs": 0})
         self.requests: list[Message] = []
@@ -94,8 +96,8 @@ class FakeRasa:
         app = FastAPI()
 
         def check(token: str) -> None:
-            self.object_if(token != TOKEN, f"wrong token {token!r}")
-            if token != TOKEN:
+            self.object_if(token != self.token, f"wrong token {token!r}")
+            if token != self.token:
                 raise HTTPException(401)
 
         @app.get("/status")
@@ -116,6 +118,12 @@ class FakeRasa:
                 self.held[request["sender"]].wait(10)
             messages = self.play(request)
             return [{"recipient_id": request["sender"], **message} for message in messages]
+
+        @app.post("/model/parse")
+        def parse(request: Message = Body(), token: str = "") -> Message:  # noqa: B008
+            check(token)
+            self.object_if(set(request) != {"text"}, f"fields: {request}")
+            return {"text": request["text"], "entities": [], **self.parsed(request["text"])}
 
         @app.get("/conversations/{sender_id}/tracker")
         def tracker(sender_id: str, token: str = "", include_events: str = Query("AFTER_RESTART")) -> Any:

@@ -21,6 +21,7 @@ import bot.cli
 import bot.engine_process
 from bot import outbox
 from bot.cli import app
+from bot.model_store import ModelStore
 from bot.models import InboxItem, KnowledgeGap, OutboxItem
 from handoff.database import Database
 from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterIn, LetterOut, Link, Ticket
@@ -28,6 +29,7 @@ from handoff.settings import Settings
 
 from ..fake_crm import FakeRetailCrm
 from ..messengers.fake_telegram import FakeTelegram
+from .fake_engine import make_model
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
@@ -683,3 +685,65 @@ def test_erase_leaves_an_engine_alone_that_is_not_ours(support, erasable):
 
     assert "RASA_URL" in result.stdout
     assert "tracker events" not in result.stdout
+
+
+def test_a_model_is_deployed_listed_and_withdrawn_without_a_service(support, tmp_path):
+    """The next start tries it; whoever changes his mind before goes back to what served."""
+    for name in ("first", "second"):
+        make_model(tmp_path / f"{name}.tar.gz")
+    assert "nothing was put into service yet" in support("model", "list").stdout
+
+    assert support("model", "deploy", str(tmp_path / "first.tar.gz")).exit_code == 0
+    [first] = (tmp_path / "var" / "models").glob("*.tar.gz")
+    ModelStore(tmp_path / "var", tmp_path / "none").serve(first.name.removesuffix(".tar.gz"))
+    deployed = support("model", "deploy", str(tmp_path / "second.tar.gz"))
+
+    assert deployed.exit_code == 0
+    assert deployed.stdout.splitlines()[-1] == "no service is running: the next start tries it and puts it into service"
+    listed = support("model", "list").stdout.splitlines()
+    assert listed[0] == f"{first}  serves next"
+    assert listed[1].endswith("  wanted")
+    assert listed[2:] == ["no service is running"]
+    assert support("model", "rollback").exit_code == 0
+    assert "wanted" not in support("model", "list").stdout
+    again = support("model", "rollback")
+    assert (again.exit_code, again.stderr.split(";")[0]) == (1, "support: no earlier model is kept")
+
+
+def test_what_is_no_model_is_not_deployed(support, tmp_path):
+    (tmp_path / "shop.tar.gz").write_text("no archive")
+
+    refused = support("model", "deploy", str(tmp_path / "shop.tar.gz"))
+    missing = support("model", "deploy", str(tmp_path / "nothing.tar.gz"))
+
+    assert (refused.exit_code, missing.exit_code) == (1, 2)
+    assert "shop.tar.gz is no model" in refused.stderr
+    assert not (tmp_path / "var" / "models" / "wanted").exists()
+
+
+@pytest.mark.parametrize("command", [["deploy", "x.tar.gz"], ["rollback"], ["list"]])
+def test_models_of_other_peoples_engines_are_theirs_to_swap(support, tmp_path, command):
+    """The command says what to do there instead."""
+    make_model(tmp_path / "x.tar.gz")
+
+    result = support("model", *command, RASA_URL="http://10.0.0.5:5005, http://10.0.0.6:5005/", RASA_TOKEN="t")
+
+    assert result.exit_code == 1
+    assert "restart the service" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("RASA_URL", "10.0.0.5:5005", "whole addresses"),
+        ("RASA_URL", "http://a:1,http://a:1/", "twice"),
+        ("REDIS_URL", "localhost:6379", "redis://"),
+        ("ENGINES", "0", "greater than or equal to 1"),
+    ],
+)
+def test_a_slip_in_the_settings_of_engines_is_named(support, name, value, said):
+    result = support("tickets", **{"RASA_TOKEN": "t", name: value})
+
+    assert result.exit_code == 1
+    assert name in result.stderr
+    assert said in result.stderr

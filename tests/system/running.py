@@ -62,12 +62,15 @@ def lasting_port() -> int:
 
 
 @contextmanager
-def own_engine(folder: Path, service_port: int) -> Iterator[dict[str, str]]:
+def own_engine(
+    folder: Path, service_port: int, *, tracker_db: str = "", redis_url: str = ""
+) -> Iterator[dict[str, str]]:
     """An engine that outlives the service, as on another machine; gives the settings that lead the service to it."""
     port, token = lasting_port(), "a-token-of-both"
     environment = os.environ | QUIET | {
         "RASA_TOKEN": token, "ACTIONS_TOKEN": token, "SHOP_FILE": str(ROOT / "shop.yml"),
-        "ACTIONS_URL": f"http://127.0.0.1:{service_port}/actions/webhook", "TRACKER_DB": str(folder / "trackers.db"),
+        "ACTIONS_URL": f"http://127.0.0.1:{service_port}/actions/webhook", "REDIS_URL": redis_url,
+        "TRACKER_DB": tracker_db or str(folder / "trackers.db"),
     }  # fmt: skip
     with (folder / "engine.log").open("ab") as output, subprocess.Popen(
         [str(PYTHON), "-m", "bot.engine.serve", "--port", str(port), "--model", str(MODEL)],
@@ -161,14 +164,18 @@ class Running:
 
     def engine(self) -> int | None:
         """The process id of Rasa."""
-        return next((pid for pid, command in self.processes().items() if "bot.engine.serve" in command), None)
+        return next(iter(self.engines()), None)
 
-    def command(self, *arguments: str | Path) -> str:
+    def engines(self) -> dict[int, str]:
+        """Command lines of all engines that the service has started."""
+        return {pid: command for pid, command in self.processes().items() if "bot.engine.serve" in command}
+
+    def command(self, *arguments: str | Path, code: int = 0) -> str:
         """What `support ...` prints when it works on the same folder."""
         done = subprocess.run(
             [SUPPORT, *arguments], capture_output=True, text=True, cwd=self._folder, env=self._environment, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
     def tickets(self) -> list[dict[str, Any]]:

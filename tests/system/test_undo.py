@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from bot.app import create_app
 from bot.engine_process import free_port
+from bot.engines import Engines
 from bot.rasa import RasaClient
 from handoff.database import Database
 from handoff.identity import keep_address
@@ -40,6 +41,8 @@ def service(tmp_path):
     )
     thread = threading.Thread(target=server.run)
     thread.start()
+    while not app.state.rasa._places:  # the service starts its engine
+        thread.join(0.01)
     yield settings, app.state.rasa
     server.should_exit = True
     thread.join(20)
@@ -53,10 +56,11 @@ def test_every_turn_of_a_case_can_be_taken_back_and_played_again(service):
     asyncio.run(_talk(settings, rasa))
 
 
-async def _talk(settings: Settings, started: RasaClient) -> None:
-    rasa = RasaClient(started.base_url, started.token)
-    sender = "web:undo"
+async def _talk(settings: Settings, started: Engines) -> None:
     deadline = asyncio.get_running_loop().time() + 120
+    theirs = started._places["1"].client
+    rasa = RasaClient(theirs.base_url, theirs.token)
+    sender = "web:undo"
     while not await rasa.ready():
         assert asyncio.get_running_loop().time() < deadline, (Path(settings.data_dir) / "engine.log").read_text()[
             -2000:
