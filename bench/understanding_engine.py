@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ def main() -> None:
 
     job = json.load(sys.stdin)
     leave_tensorflow_out()
-    from rasa.utils.tensorflow.environment import setup_tf_environment
+    if find_spec("tensorflow"):
+        from rasa.utils.tensorflow.environment import setup_tf_environment
 
-    setup_tf_environment()
+        setup_tf_environment()
     result = read(job["model"], job["texts"]) if "texts" in job else train(job["config"], job["nlu"], job["model"])
     Path(job["result"]).write_text(json.dumps(result, default=float), encoding="utf-8")
 

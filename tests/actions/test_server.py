@@ -38,7 +38,7 @@ def broken(services, tmp_path):
 
 
 def call(action, **fields):
-    """What Rasa sends with `enable_selective_domain`: the whole tracker, no domain."""
+    """What the engine sends (`bot.engine.short_calls`): the tracker, no domain."""
     message = user("my jeans are late", "k7", topic="case/delay")
     return {
         "next_action": action,
