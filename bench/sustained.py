@@ -1,6 +1,6 @@
 """Measures the whole way, from a messenger through inbox, engine and outbox back to it, under a load that lasts.
 
-    python -m bench.sustained [--seconds 60] [--telegram 27] [--vk 17]
+    python -m bench.sustained [--seconds 60] [--telegram 15] [--vk 10]
 
 The service runs as an operator runs it, with its own engine, durable settings and the mail server set; both fake
 messengers keep strictly to the real limits. They and the customers are this process, whose time of the two cores is

@@ -114,6 +114,7 @@ class LiveTrackers(SQLTrackerStore):  # type: ignore[misc]
             if rows:
                 connection.execute(self._add, rows)
             if rows and stored is not None:
+                newest: int
                 newest, since = connection.execute(self._since, whose | {"last_row": stored.last_row or 0}).one()
                 if since != len(rows):
                     raise PlayedElsewhere
