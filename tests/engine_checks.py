@@ -37,7 +37,7 @@ from bench.spellings import WAYS, came_back, rounds, training_lines  # noqa: E40
 from bot.engine.action_schema import compile_once  # noqa: E402
 from bot.engine.answers import Answers, language_of  # noqa: E402
 from bot.engine.classifier import TopicClassifier, identifiers_in, is_bare  # noqa: E402
-from bot.engine.embedding import CACHE, FEW, encoded, load_embedding  # noqa: E402
+from bot.engine.embedding import CACHE, FEW, Pieces, encoded, load_embedding  # noqa: E402
 from bot.engine.features import Features  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
 from bot.engine.normaliser import Normaliser  # noqa: E402
@@ -641,6 +641,23 @@ def check_the_same_message_is_read_the_same_twice() -> None:
 
     assert first["intent"] == again["intent"]
     assert first["entities"] == again["entities"]
+
+
+def check_the_encoder_says_the_same_with_its_pieces_on_disk() -> None:
+    """Also where nothing can be written: then they stay in memory."""
+    texts = ["как стирать джинсы?", "cancel my order, please", "👍"]
+    kept = load_embedding()
+    folder = Path.cwd()
+    with tempfile.TemporaryDirectory() as empty:
+        os.chdir(empty)
+        try:
+            (Path(empty) / CACHE).write_text("a file where the folder should be")
+            in_memory = load_embedding()
+        finally:
+            os.chdir(folder)
+    assert type(kept._model.table) is Pieces
+    assert type(in_memory._model.table) is np.ndarray
+    assert np.array_equal(kept.encode(texts), in_memory.encode(texts))
 
 
 def check_one_text_is_read_as_the_training_texts_were() -> None:

@@ -30,6 +30,7 @@ from bot.engine.familiarity import Examples
 from bot.engine.features import EMBEDDING_WEIGHT, Features
 from bot.engine.levels import Choices, Level
 from bot.engine.manner import manner_of
+from bot.engine.memory import give_back_memory
 from bot.engine.normaliser import CYRILLIC, Normaliser
 from bot.engine.parts import parts_of
 from handoff.identifiers import ADDRESS_REFERENCE, find_order_numbers
@@ -99,8 +100,12 @@ MOST_OPTIONS = 3
 #: Longer examples do not read like something a button says.
 OPTION_CHARACTERS = 60
 
-#: Messages come again (buttons, greetings, "спасибо"); their reading does not change while a model is loaded.
-CACHE_SIZE = 2000
+#: Messages come again (buttons, greetings, "спасибо"); their reading does not change while a model is loaded. Some 8 kB
+#: each, as in every message of a tracker.
+CACHE_SIZE = 500
+
+#: Routes that are told to Rasa; nothing reads more, and each tracker keeps them for each message.
+MOST_RANKED = 3
 
 
 @DefaultV1Recipe.register(DefaultV1Recipe.ComponentType.INTENT_CLASSIFIER, is_trainable=True)
@@ -246,6 +251,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         classifier._features = Features.stored(stored["vocabularies"], idf, embedding=stored["embedding"])
         # The encoder reads its weights with the first text: a second that no customer should wait.
         classifier.understand("привет, hello")
+        give_back_memory()
         return classifier
 
     def process(self, messages: list[Message]) -> list[Message]:
@@ -408,19 +414,19 @@ def outcome(
     if not intents or intents[0]["confidence"] < threshold:
         intents.insert(0, {"name": "nlu_fallback", "confidence": 1 - (intents[0]["confidence"] if intents else 0.0)})
     selector: dict[str, Any] = {"all_retrieval_intents": with_topics}
-    for route in with_topics:
-        if route in ranking.topics:
-            topic, probability = ranking.topics[route][0]
-            response = {
-                "responses": [],
-                "confidence": ranking.routes[route] * probability,
-                "intent_response_key": topic,
-                "utter_action": f"utter_{topic}",
-            }
-            selector[route] = {"response": response, "ranking": []}
+    route = intents[0]["name"]
+    if route in with_topics:
+        topic, probability = ranking.topics[route][0]
+        response = {
+            "responses": [],
+            "confidence": ranking.routes[route] * probability,
+            "intent_response_key": topic,
+            "utter_action": f"utter_{topic}",
+        }
+        selector[route] = {"response": response, "ranking": []}
     return {
         "intent": intents[0],
-        "intent_ranking": intents[:10],
+        "intent_ranking": intents[:MOST_RANKED],
         "response_selector": selector,
         "entities": entities,
     }

@@ -58,7 +58,8 @@ class Choices:
 
     def __init__(self, levels: dict[str, Level]) -> None:
         weights = [level.weights for level in levels.values()]
-        self._terms = np.hstack([each.terms for each in weights])
+        # The largest part of a model stays in half precision, as it is stored.
+        self._terms = np.hstack([each.terms.astype(np.float16) for each in weights])
         self._meaning = np.hstack([each.meaning for each in weights])
         self._bias = np.concatenate([each.bias for each in weights])
         self.labels = {name: level.labels for name, level in levels.items()}
@@ -66,7 +67,7 @@ class Choices:
     def probabilities(self, terms: Terms, meaning: np.ndarray) -> dict[str, dict[str, float]]:
         """Each label's probability within its level; `meaning` has shape (512,)."""
         columns, values = terms
-        logits = values @ self._terms[columns] + meaning @ self._meaning + self._bias
+        logits = values @ self._terms[columns].astype(np.float32) + meaning @ self._meaning + self._bias
         found, first = {}, 0
         for name, labels in self.labels.items():
             of_level = logits[first : first + len(labels)]

@@ -26,6 +26,8 @@ QUIET = {
     # One turn uses one core; more threads only fight with the other conversations.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    # Each thread of the C library keeps memory for itself; ours wait for one another anyway.
+    "MALLOC_ARENA_MAX": "2",
 }
 
 

@@ -25,8 +25,8 @@ from sqlalchemy.pool import QueuePool
 from bot.engine.group_commit import GroupCommit
 from bot.engine.turn_times import note_word
 
-#: Conversations held in memory, the longest silent leave first; a tracker takes some 30 kB.
-MOST_LIVE = 1000
+#: Conversations held in memory, the longest silent leave first; a tracker takes some 20 kB.
+MOST_LIVE = 500
 #: Events of a conversation held in memory, some eight a turn: beyond the most it is shortened to what is kept.
 MOST_EVENTS, EVENTS_KEPT = 320, 240
 
