@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,48 @@ def check_of_two_first_turns_played_at_once_one_is_stored() -> None:
             raise AssertionError("both were stored")
 
         assert texts(read(live)) == ["one"]
+
+
+def check_a_turn_that_was_played_elsewhere_breaks_no_other() -> None:
+    """Though they wait for the disk at the same time, and would be committed together."""
+
+    async def save_together(live: LiveTrackers, *played: DialogueStateTracker) -> list[Any]:
+        begun, busy = threading.Event(), threading.Event()
+        live._writer.put("", lambda _: (begun.set(), busy.wait()))
+        begun.wait()
+        saves = [asyncio.create_task(live.save(tracker)) for tracker in played]
+        await asyncio.sleep(0)
+        busy.set()
+        return await asyncio.gather(*saves, return_exceptions=True)
+
+    with store() as live:
+        spoken(live, "one")
+        late, other = read(live), asyncio.run(live.get_or_create_tracker("web:other"))
+        spoken(again(live), "two")
+        late.update(UserUttered("two"))
+        other.update(UserUttered("hello"))
+        before = rows(live)
+        broken, stored = asyncio.run(save_together(live, late, other))
+
+        assert isinstance(broken, PlayedElsewhere)
+        assert stored is None
+        assert texts(read(live)) == ["one", "two"]
+        assert texts(read(again(live), "web:other")) == ["hello"]
+        assert rows(live) == before + 1
+
+
+def check_conversations_are_stored_in_one_order_by_all_engines() -> None:
+    """On PostgreSQL each is locked until the commit; in the order they come in, two engines wait for each other."""
+    with store() as live:
+        begun, busy, order = threading.Event(), threading.Event(), []
+        live._writer.put("", lambda _: (begun.set(), busy.wait()))
+        begun.wait()
+        for turn in ("c1", "a1", "b1", "a2"):
+            last = live._writer.put(turn[0], lambda _, turn=turn: order.append(turn))
+        busy.set()
+        last.result()
+
+        assert order == ["a1", "a2", "b1", "c1"]
 
 
 def check_a_turn_that_broke_leaves_nothing_behind() -> None:

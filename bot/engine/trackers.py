@@ -123,7 +123,7 @@ class LiveTrackers(SQLTrackerStore):  # type: ignore[misc]
 
         # Meanwhile other turns go on: Rasa is one event loop. Whoever called for this turn may hang up, which cancels
         # it; what is being written is written all the same.
-        saving = self._saving[tracker.sender_id] = asyncio.wrap_future(self._writer.put(write))
+        saving = self._saving[tracker.sender_id] = asyncio.wrap_future(self._writer.put(tracker.sender_id, write))
         saving.add_done_callback(lambda _: self._saving.pop(tracker.sender_id, None))
         last_row = await asyncio.shield(saving)
         self._shorten(tracker)
