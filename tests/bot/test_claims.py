@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from bot.claims import ClaimLost, claim_messages, claimed_item, put_back
-from bot.gateway import Gateway
+from bot.gateway import PARALLEL, Gateway
 from bot.inbox import Incoming, receive
 from bot.models import Conversation, InboxItem, OutboxItem, ServiceRow
 from bot.outbox import put
@@ -59,6 +60,50 @@ def test_a_message_is_one_services_and_the_next_of_its_conversation_waits_for_it
     with database.session_scope() as session:
         claimed_item(session, items()["a1"].id, HERE).state = "answered"
     assert claim(THERE) == ["a2"]
+
+
+@pytest.fixture
+def late(database, arrived, items):
+    """Lets the first of a conversation's two messages appear after the second; until then it was given up."""
+
+    def become(state):
+        with database.session_scope() as session:
+            session.get_one(InboxItem, items()["a1"].id).state = state
+
+    arrived("a1", "web:a")
+    arrived("a2", "web:a")
+    become("stuck")
+    return lambda: become("waiting")
+
+
+def test_an_older_message_that_appears_late_waits_for_the_one_in_hand(late, claim, database, items):
+    """A person has it tried again, or its delivery was committed after the next."""
+    assert claim(HERE) == ["a2"]
+    late()
+
+    assert claim(THERE) == claim(HERE) == []
+    with database.session_scope() as session:
+        claimed_item(session, items()["a2"].id, HERE).state = "answered"
+    assert claim(THERE) == ["a1"]
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_of_two_messages_of_a_conversation_one_is_claimed_at_a_time(late, claim, database, committed):
+    """The older one appears, and is found by another service, while we are claiming the next."""
+    with ExitStack() as ours:
+        session = ours.enter_context(database.session_scope())
+        assert [item.text for item in claim_messages(session, HERE, (), datetime.now(UTC), 16)] == ["a2"]
+        late()
+
+        def when_they_have_chosen(connection, cursor, statement, *_):
+            if committed and "pg_try_advisory" in statement:
+                ours.close()
+
+        event.listen(database.engine, "before_cursor_execute", when_they_have_chosen)
+        try:
+            assert claim(THERE) == []
+        finally:
+            event.remove(database.engine, "before_cursor_execute", when_they_have_chosen)
 
 
 def test_services_that_look_at_the_same_moment_share_what_is_there(database, arrived, claim):
@@ -174,12 +219,16 @@ def start(database, client, notices, desk):
 
 async def test_two_gateways_answer_each_message_once_and_in_order(rasa, start, running, eventually, arrived, items):
     """Rasa objects to a message that it hears twice (`FakeRasa`)."""
-    everybody = [f"web:{number}" for number in range(12)]
+    everybody = [f"web:{number}" for number in range(PARALLEL + 4)]
+    released = threading.Event()
+    rasa.held.update(dict.fromkeys(everybody, released))
     for place in range(4):
         for sender_id in everybody:
             arrived(f"{place} of {sender_id}", sender_id)
 
     async with running(start(HERE).run), running(start(THERE).run):
+        await eventually(lambda: {item.claimed_by for item in items().values()} >= {HERE, THERE})
+        released.set()
         await eventually(lambda: all(item.state == "answered" for item in items().values()))
 
     for sender_id in everybody:
