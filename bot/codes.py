@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from bot.claims import claimed_item
 from bot.models import InboxItem
 from bot.notices import ConversationNotices
 from handoff.codes import try_codes
@@ -40,18 +41,23 @@ def holds_code(item: InboxItem) -> bool:
     return item.kind == "text" and CODE.search(item.text) is not None
 
 
-def take_code(session: Session, item: InboxItem, desk: Desk, notices: ConversationNotices, now: datetime) -> bool:
+def take_code(
+    session: Session, item: InboxItem, holder: str, desk: Desk, notices: ConversationNotices, now: datetime
+) -> bool:
     """Bind the conversation if the message holds its code, and say so, in one transaction.
 
     Returns:
         Whether the message said nothing else and is answered. Else `item` goes on, without the code.
+
+    Raises:
+        ClaimLost: the message is no longer `holder`'s to answer.
     """
     found = CODE.findall(item.text) if holds_code(item) else []
     if not found:
         return False
     words = set(re.findall(r"[^\W\d]+", CODE.sub(" ", item.text).casefold()))
     alone = words <= CODE_WORDS | FILLERS
-    row = session.get_one(InboxItem, item.id)
+    row = claimed_item(session, item.id, holder)
     fitting = try_codes(session, row.sender_id, [_digits(code) for code in found], row.key, desk, now)
     if fitting is not None:
         binding, code = fitting

@@ -252,7 +252,7 @@ class Gateway:
         """Whether the message was a code from a letter; then it is answered, and Rasa never hears of it."""
         if not holds_code(item):
             return False
-        return await self._database.run(take_code, item, self._desk, self._notices, datetime.now(UTC))
+        return await self._database.run(take_code, item, self._holder, self._desk, self._notices, datetime.now(UTC))
 
     async def _turn(self, item: InboxItem) -> Answer:
         references = {}

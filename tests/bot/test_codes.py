@@ -9,6 +9,7 @@ from email import message_from_bytes, policy
 import pytest
 from sqlalchemy import select
 
+from bot.claims import ClaimLost
 from bot.codes import HIDDEN, take_code
 from bot.models import InboxItem, OutboxItem
 from handoff.crm.port import Customer, Order
@@ -39,7 +40,7 @@ def typed(database, desk, notices, arrived):
     def take(text, sender_id="web:a", **fields):
         item = arrived(text, sender_id, **fields)
         with database.session_scope() as session:
-            alone = take_code(session, item, desk, notices, datetime.now(UTC))
+            alone = take_code(session, item, "here:1:a", desk, notices, datetime.now(UTC))
         with database.session_scope() as session:
             said = session.scalars(select(OutboxItem.purpose).where(OutboxItem.purpose.endswith(f":{item.id}"))).all()
             row = session.get_one(InboxItem, item.id)
@@ -60,6 +61,17 @@ def test_a_code_alone_is_answered_at_once(database, code, typed, form):
     """However people hand it over."""
     assert typed(form.format(code)) == (True, ["code_fits"], form.format(HIDDEN))
     assert bound(database) == ["web:a"]
+
+
+def test_a_code_is_taken_only_by_the_service_that_answers_the_message(database, code, desk, notices, arrived):
+    """The other one binds the conversation, and says so once."""
+    item = arrived(code)
+    with database.session_scope() as session:
+        session.get_one(InboxItem, item.id).claimed_by = "there:1:b"
+
+    with pytest.raises(ClaimLost), database.session_scope() as session:
+        take_code(session, item, "here:1:a", desk, notices, datetime.now(UTC))
+    assert bound(database) == []
 
 
 @pytest.mark.parametrize("gap", [" ", "-"])
