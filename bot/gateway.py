@@ -102,7 +102,10 @@ class Gateway:
         self._wake.set()
 
     async def run(self) -> None:
-        """Answer until cancelled."""
+        """Answer until cancelled; a loop that broke may be run again."""
+        # Turns were cut off, some before they began. What came before now may have been played.
+        self._started_at = datetime.now(UTC)
+        self._busy.clear()
         if self._database.is_shared:
             await self._database.run(put_back, self._holder)
         async with asyncio.TaskGroup() as tasks:

@@ -95,11 +95,10 @@ async def test_the_conversations_language_is_that_of_the_last_answer(
 
 async def test_rasa_is_told_who_writes_what_where(rasa, start, running, eventually, arrived, inbox):
     """A fresh message costs one request: nothing can have been played of it."""
-    gateway = start()
-    arrived("/stop it", key="k1", display_name="Maria")
-    arrived("Yes", "web:b", key="k2", kind="button", payload="/affirm", language="ru")
-
-    async with running(gateway.run):
+    async with running(start().run):
+        await asyncio.sleep(0)  # it has begun
+        arrived("/stop it", key="k1", display_name="Maria")
+        arrived("Yes", "web:b", key="k2", kind="button", payload="/affirm", language="ru")
         await eventually(lambda: {item.state for item in inbox().values()} == {"answered"})
 
     by_sender = {request["sender"]: request for request in rasa.requests}
@@ -251,6 +250,25 @@ async def test_a_crash_between_rasas_answer_and_ours_is_answered_once(
 
     assert outbox() == [(f"answer:{item.id}", "About hello")]
     assert rasa.messages() == ["hello", "hello"]
+    assert rasa.keys("web:a") == [item.key]
+
+
+async def test_a_loop_that_broke_and_is_run_again_undoes_what_it_had_played(
+    rasa, start, running, eventually, arrived, inbox
+):
+    """As after a restart, though the process is the same."""
+    released = rasa.held["web:a"] = threading.Event()
+    gateway = start()
+    item = arrived("hello")
+    async with running(gateway.run):
+        await eventually(lambda: rasa.messages() == ["hello"])
+    released.set()
+    await eventually(lambda: rasa.keys("web:a") == [item.key])
+    gateway._busy.add("web:a")  # as a turn leaves it that was cancelled before it began
+
+    async with running(gateway.run):
+        await eventually(lambda: inbox()["hello"].state == "answered")
+
     assert rasa.keys("web:a") == [item.key]
 
 
