@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
@@ -39,8 +40,11 @@ class MessengerAway(Exception):
 class Channel(Protocol):
     """A messenger, seen from inbox and outbox."""
 
-    async def send(self, item: OutboxItem) -> str:
+    async def send(self, item: OutboxItem, leaves: Callable[[], object] = lambda: None) -> str:
         """Hand one message over and return the messenger's id of it.
+
+        A messenger that cannot recognise a repetition calls `leaves` just before the message goes out: cut off from
+        then on, nobody would know whether it had arrived.
 
         Raises:
             SendLater, MaybeSent, SendRefused: see there. Anything else counts as `SendLater`.

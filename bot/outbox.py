@@ -140,7 +140,7 @@ class Sender:
         """Begin the deliveries whose time has come, on the channels that are ours."""
         ours = [channel for channel in self._channels if self._may_send(channel)]
         for delivery, channel in self._sending.items():
-            if channel not in ours:  # another service sends these now
+            if channel not in ours:  # another service sends these now; they have not left
                 delivery.cancel()
         if not ours:
             return
@@ -162,8 +162,7 @@ class Sender:
         follow(key=item.message_key)
         try:
             outcome, note, *facts = await self._handed_over(item)
-            # What became of it is known now: nobody may take that away from us.
-            self._sending.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+            self._not_to_be_cut_off()  # what became of it is known now: nobody may take that away from us
             await self._note(note, item.id, *facts)
             SENDS.labels(item.channel, outcome).inc()
             if outcome == "sent":
@@ -173,11 +172,14 @@ class Sender:
             self._busy.discard(item.sender_id)
             self.wake()
 
+    def _not_to_be_cut_off(self) -> None:
+        self._sending.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+
     async def _handed_over(self, item: OutboxItem) -> tuple[str, Callable[..., None], *tuple[object, ...]]:
         """Hand a message to its channel; what became of it, how that is written down, and with which facts."""
         try:
             with SEND_SECONDS.labels(item.channel).time():
-                remote_id = await self._channels[item.channel].send(item)
+                remote_id = await self._channels[item.channel].send(item, self._not_to_be_cut_off)
         except SendRefused as problem:
             log.warning("message %s to %s refused: %s", item.id, item.channel, problem)
             return "refused", _refuse, problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
 from typing import TypeVar
@@ -60,7 +61,7 @@ class TelegramChannel:
         api, files = self._bases
         return kind(self._token, base_url=api, base_file_url=files, request=calls, get_updates_request=polls)
 
-    async def send(self, item: OutboxItem) -> str:
+    async def send(self, item: OutboxItem, leaves: Callable[[], object] = lambda: None) -> str:
         """See `bot.channel.Channel.send`. Plain text: nothing in it can be mistaken for formatting."""
         chat = chat_of(item.sender_id)
         rows = [[InlineKeyboardButton(button["title"], callback_data=button["key"])] for button in item.buttons]
@@ -74,6 +75,7 @@ class TelegramChannel:
                 raise _known(error) or SendLater(str(error)) from error
             try:
                 async with self._all_chats:
+                    leaves()
                     message = await self.bot.send_message(
                         chat, item.text, reply_markup=InlineKeyboardMarkup(rows) if rows else None,
                         link_preview_options=LinkPreviewOptions(is_disabled=True),

@@ -103,7 +103,7 @@ class VkChannel:
         api.error_handlers.clear()  # they repeat a call without end, or want a captcha solved: every error is ours
         return api
 
-    async def send(self, item: OutboxItem) -> str:
+    async def send(self, item: OutboxItem, leaves: Callable[[], object] = lambda: None) -> str:
         """See `bot.channel.Channel.send`. Never `MaybeSent`: VK recognises a repetition by its `random_id`."""
         values = {"peer_id": peer_of(item.sender_id), "random_id": random_id(item), "message": item.text}
         if item.buttons:

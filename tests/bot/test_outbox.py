@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,8 +12,11 @@ from sqlalchemy.exc import OperationalError
 
 from bot import outbox
 from bot.channel import MaybeSent, SendLater, SendRefused
+from bot.channels.telegram import TelegramChannel
 from bot.models import Button, OutboxItem
 from bot.outbox import Sender, split
+
+from ..messengers.fake_telegram import FakeTelegram
 
 
 class RecordingChannel:
@@ -22,7 +26,7 @@ class RecordingChannel:
         self.planned = planned
         self.taken: list[tuple[str, str]] = []
 
-    async def send(self, item: OutboxItem) -> str:
+    async def send(self, item: OutboxItem, leaves: Callable[[], object]) -> str:
         while plan := self.planned.get(item.text):
             step = plan.pop(0)
             if isinstance(step, Exception):
@@ -315,6 +319,27 @@ async def test_who_may_send_no_more_stops_what_has_not_left(database, running, e
         await eventually(lambda: rows()["one"].state == "sent")
 
     assert telegram.taken == [("telegram:1", "one")]
+
+
+async def test_who_may_send_no_more_lets_arrive_what_has_left(database, running, eventually, say, rows):
+    """Cut off, it would be sent a second time by whoever may: often ourselves, when the database is back."""
+    with FakeTelegram() as server:
+        customer = server.customer()
+        customer.starts()
+        telegram = TelegramChannel(server.token, server.api_base)
+        server.fault("sendMessage", "slow", seconds=1)
+        say("one", f"telegram:{customer.chat_id}", "telegram")
+        ours = {"telegram"}
+
+        async with running(Sender(database, {"telegram": telegram}, ours.__contains__).run):
+            await eventually(lambda: "sendMessage" in [call.method for call in server.calls])
+            ours.clear()
+            await asyncio.sleep(0.5)
+            ours.add("telegram")
+            await eventually(lambda: rows()["one"].state == "sent")
+        await telegram.close()
+
+    assert [sent.text for sent in server.sent] == ["one"]
 
 
 async def test_what_is_under_way_arrives_before_the_end(database, eventually, say, rows):
