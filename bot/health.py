@@ -36,8 +36,8 @@ def health_router(
     Args:
         database: asked for the depth of the queues.
         rasa: asked whether it would answer.
-        channels: those that customers can write on, each with the seconds since the messenger last answered: 0 for the
-            web chat, which nobody polls, and None before the first answer.
+        channels: those that customers can write on, each with the seconds since the messenger last answered: 0 where
+            nobody polls (the web chat, VK's callbacks), and None before the first answer.
         letters_leave: whether a mail server is set.
         mailbox_polled_at: when the mailbox last answered, if letters are fetched from one.
     """

@@ -66,8 +66,8 @@ class Presence:
 
     @property
     def is_certain(self) -> bool:
-        """Whether nobody can take us for gone now."""
-        return time.monotonic() < self._until
+        """Whether nobody can take us for gone now; on SQLite there is nobody who could."""
+        return time.monotonic() < self._until if self._database.is_shared else self._until > -math.inf
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -105,11 +105,12 @@ class Presence:
             self._lapsed_at = begun
         # Who was kept from the database himself gives the others time to come back before he takes them for gone.
         patient = begun - self._lapsed_at < LASTS.total_seconds()
-        wanted = {name: lease.own_polled_at() if lease.held else None for name, lease in self._leases.items()}
         try:
+            wanted = {name: lease.own_polled_at() if lease.held else None for name, lease in self._leases.items()}
             leases = await self._database.run(_renew, self.holder, wanted, datetime.now(UTC), patient=patient)
-        except SQLAlchemyError as problem:
-            log.warning("other services cannot be told that we are here: %s", problem)
+        except Exception as problem:  # whatever it is: without the next look nothing would be polled or sent any more
+            unknown = None if isinstance(problem, SQLAlchemyError) else problem
+            log.warning("other services cannot be told that we are here: %s", problem, exc_info=unknown)
             return False
         quiet_until = -math.inf if first else time.monotonic() + QUIET_S
         for name, lease in self._leases.items():

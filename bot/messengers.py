@@ -118,9 +118,10 @@ class Messengers:
         return found
 
     def ages(self) -> dict[str, Callable[[], float | None]]:
-        """By channel, the seconds since the messenger last answered, whichever service polls it."""
-        polled = {name: partial(_age, lease) for name, lease in self._leases.items() if name != web.CHANNEL}
-        return {web.CHANNEL: lambda: 0.0, **polled} if self._demo else {**polled}
+        """By channel, the seconds since the messenger last answered, whichever service polls it; 0 where none does."""
+        unpolled = {web.CHANNEL, vk.CHANNEL} if self._settings.vk_callback_secret else {web.CHANNEL}
+        names = [name for name in self._leases if name != web.CHANNEL or self._demo]
+        return {name: (lambda: 0.0) if name in unpolled else partial(_age, self._leases[name]) for name in names}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -138,6 +139,7 @@ class Messengers:
 async def _poll(intake: TelegramIntake | VkIntake, lease: Lease) -> None:
     """Ask for messages for as long as the right to do so is ours, however long the messenger is away."""
     while True:
+        await lease.wait()  # while our database is away, another service may have taken over
         try:
             await intake.poll(lease)
         except MessengerAway as problem:
