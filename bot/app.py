@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -46,6 +47,7 @@ from handoff.crm.connect import connect
 from handoff.crm.csv_import import import_csv
 from handoff.database import Database
 from handoff.desk import Desk
+from handoff.errors import HandoffError
 from handoff.mail.imap import ImapIntake
 from handoff.mail.inbound import take_in
 from handoff.mail.lmtp import LmtpIntake
@@ -150,6 +152,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         running = asyncio.create_task(_run(database, presence, loops, engine_loops, demo=demo))
+        running.add_done_callback(partial(_ended, app))
         yield
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -160,7 +163,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         database.close()
 
     app = FastAPI(title=f"{shop.name} support", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.rasa = rasa
+    app.state.rasa, app.state.problem = rasa, None
     app.include_router(
         health_router(
             database,
@@ -240,6 +243,17 @@ async def _run(
         tasks.create_task(with_database())
 
 
+def _ended(app: FastAPI, running: asyncio.Task[None]) -> None:
+    """End the process if it cannot go on: one that only serves pages would look well; `problem` says why."""
+    if running.cancelled() or (problem := running.exception()) is None:
+        return
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    log.critical("the service ends: %s", problem, exc_info=None if isinstance(problem, HandoffError) else problem)
+    app.state.problem = problem
+    signal.raise_signal(signal.SIGINT)
+
+
 async def _all_running(loops: list[Loop]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for name, loop in loops:
@@ -247,7 +261,11 @@ async def _all_running(loops: list[Loop]) -> None:
 
 
 async def _prepared(database: Database, *, demo: bool) -> None:
-    """The tables in their newest shape, with the example customers in the demo; waits while the database is away."""
+    """The tables in their newest shape, with the example customers in the demo; waits while the database is away.
+
+    Raises:
+        TablesUnknown: another version made them.
+    """
     while True:
         try:
             await asyncio.to_thread(database.migrate)

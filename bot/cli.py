@@ -44,7 +44,7 @@ from bot.stuck import retry as retry_stuck
 from handoff.crm.connect import connect
 from handoff.crm.csv_import import import_csv
 from handoff.crm.port import CrmPort
-from handoff.database import Database
+from handoff.database import Database, TablesUnknown
 from handoff.desk import Desk
 from handoff.erase import is_conversation
 from handoff.errors import HandoffError
@@ -469,6 +469,8 @@ def _serve(settings: Settings, *, demo: bool) -> None:
         log_config=None,
         timeout_graceful_shutdown=2,
     )  # fmt: skip
+    if service.state.problem is not None:
+        raise Refused(str(service.state.problem))
 
 
 def _say_when_ready(address: str) -> None:
@@ -508,6 +510,8 @@ def _database() -> Database:
         database.migrate()
     except SQLAlchemyError as error:
         raise Refused(f"the database is away: {error}") from None
+    except TablesUnknown as error:
+        raise Refused(str(error)) from None
     return database
 
 

@@ -11,16 +11,22 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import DateTime, Engine, MetaData, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from handoff.errors import HandoffError
 from handoff.metrics import WRITE_SECONDS
 from handoff.writer import Writer
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+class TablesUnknown(HandoffError):
+    """The tables cannot be brought to the newest shape: another version made them; the message says what to do."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -114,14 +120,24 @@ class Database:
         return await asyncio.to_thread(look)
 
     def migrate(self) -> None:
-        """Bring the tables to the newest shape."""
+        """Bring the tables to the newest shape.
+
+        Raises:
+            TablesUnknown: they are newer than we are.
+        """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
         with self.engine.begin() as connection:
             if self.is_shared:  # two services that start together
                 connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('migrate'))"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as problem:
+                raise TablesUnknown(
+                    f"the database was made by a newer version ({problem}); run that one, or put the backup of before "
+                    "the upgrade back (docs/operators.md)"
+                ) from None
 
     def empty_log(self) -> None:
         """Leave nothing that was deleted in SQLite's log of writes, unless somebody is reading it just now."""

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+
+from handoff.database import Database
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -54,3 +57,32 @@ def test_a_mailbox_that_hangs_does_not_hold_up_the_end(silent_server: socket.soc
                 service.kill()
 
     assert "Traceback" not in said, said
+
+
+def test_tables_of_a_newer_version_end_it_with_a_word(tmp_path: Path) -> None:
+    """Somebody went back to an older version: a process that goes on without doing anything would look well."""
+    database = Database(f"sqlite:///{tmp_path / 'newer.db'}")
+    database.migrate()
+    with database.session_scope() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "DATA_DIR": str(tmp_path / "var"),
+        "DATABASE_URL": database.url,
+        "HTTP_PORT": "0",
+        "RASA_URL": "http://127.0.0.1:1",
+        "RASA_TOKEN": "secret",
+    }
+
+    ended = subprocess.run(
+        [sys.executable, "-c", "from bot.cli import app; app()", "run"],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False), ended.stderr
+    assert "support: the database was made by a newer version" in ended.stderr
