@@ -61,27 +61,37 @@ class EngineProcess:
         try:
             while True:
                 started = asyncio.get_running_loop().time()
-                self.starts += 1
-                with self._log_file.open("ab") as output:
-                    self._child = await asyncio.create_subprocess_exec(
-                        *self._command, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output,
-                        cwd=ROOT, env=self._environment,
-                    )  # fmt: skip
-                watch = asyncio.create_task(self._watch(self._child, ready))
                 try:
-                    code = await self._child.wait()
-                finally:
-                    watch.cancel()
-                lived = asyncio.get_running_loop().time() - started
-                if lived > LONG_LIFE_S:
-                    wait = FIRST_WAIT_S
-                log.error(
-                    "the engine ended with code %s; see %s; starting it again in %.0f s", code, self._log_file, wait
-                )
+                    self._child = await self._started()
+                except OSError as problem:  # memory, processes or files are short; the other engines go on
+                    log.error("the engine cannot be started, trying again in %.0f s: %s", wait, problem)
+                else:
+                    code = await self._ended(self._child, ready)
+                    if asyncio.get_running_loop().time() - started > LONG_LIFE_S:
+                        wait = FIRST_WAIT_S
+                    log.error(
+                        "the engine ended with code %s; see %s; starting it again in %.0f s", code, self._log_file, wait
+                    )
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT_S)
         finally:
             await self._stop()
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        with self._log_file.open("ab") as output:
+            child = await asyncio.create_subprocess_exec(
+                *self._command, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output,
+                cwd=ROOT, env=self._environment,
+            )  # fmt: skip
+        self.starts += 1
+        return child
+
+    async def _ended(self, child: asyncio.subprocess.Process, ready: Callable[[], Awaitable[bool]]) -> int:
+        watch = asyncio.create_task(self._watch(child, ready))
+        try:
+            return await child.wait()
+        finally:
+            watch.cancel()
 
     async def _watch(self, child: asyncio.subprocess.Process, ready: Callable[[], Awaitable[bool]]) -> None:
         """End a child that has been running without being ready for too long."""

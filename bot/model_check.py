@@ -62,6 +62,8 @@ class ModelCheck:
             raise ModelRefused(f"the engine went away while it was tried: {problem}") from None
         except TurnFailed as problem:
             raise ModelRefused(f"it does not answer a plain question: {problem}") from None
+        except (LookupError, TypeError, AttributeError) as problem:
+            raise ModelRefused(f"it answers as no model of ours does: {problem!r}") from None
         if any(wrong) and not proved:
             raise ModelRefused("; ".join(filter(None, wrong)) + " (data/sure.yml)")
 

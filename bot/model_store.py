@@ -247,7 +247,10 @@ def _moment(path: Path) -> float:
 
 
 def _read(path: Path) -> str:
-    return path.read_text().strip() if path.exists() else ""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _write(path: Path, content: str) -> None:

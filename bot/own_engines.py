@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 #: How often it is looked whether another model is wanted, and whether a new engine is ready.
 LOOKED_EVERY_S = 0.3
-#: Before a further engine is tried again with a model that another one serves.
+#: Before a model is tried again that was not to blame: the machine was short of something, the database away.
 RETRY_S = 5.0
 
 
@@ -73,14 +73,22 @@ class OwnEngines:
                 for name, child in children.items():
                     self._engines.put(name, child.client)
                 while True:
-                    wanted = self._store.wanted()
-                    behind = [name for name, child in children.items() if wanted and child.model != wanted.name]
-                    if wanted and behind:
-                        await self._move(tasks, children, behind, wanted, announcement)
-                    else:
-                        model = children[self._names[0]].model
-                        announcement.say(model, model, SERVING)
-                        await asyncio.sleep(LOOKED_EVERY_S)
+                    try:
+                        await self._look(tasks, children, announcement)
+                    except Exception:  # whatever it is, such as a full disk: the engines that answer must go on
+                        log.exception("the models cannot be looked after, trying again in %.0f s", RETRY_S)
+                        await asyncio.sleep(RETRY_S)
+
+    async def _look(self, tasks: asyncio.TaskGroup, children: dict[str, Child], announcement: Announcement) -> None:
+        """Give one engine the model that is wanted, if it has another."""
+        wanted = self._store.wanted()
+        behind = [name for name, child in children.items() if wanted and child.model != wanted.name]
+        if wanted and behind:
+            await self._move(tasks, children, behind, wanted, announcement)
+        else:
+            model = children[self._names[0]].model
+            announcement.say(model, model, SERVING)
+            await asyncio.sleep(LOOKED_EVERY_S)
 
     async def _move(
         self, tasks: asyncio.TaskGroup, children: dict[str, Child], behind: list[str], wanted: Wanted,
@@ -96,33 +104,36 @@ class OwnEngines:
             reason = str(problem) if isinstance(problem, ModelRefused) else repr(problem)
             log.error("engine %s with the model %s: %s", name, wanted.name, reason)
             announcement.say(serving, wanted.name, f"engine {name}: {reason}")
-            if first:
+            if first and isinstance(problem, ModelRefused):
                 self._store.refuse(wanted.name, reason)
-            else:  # the model has proved itself: the machine may be short of something
+            else:  # the model has proved itself, or was not to blame
                 await asyncio.sleep(RETRY_S)
             return
-        if self._store.wanted() != wanted:
-            await child.stop()
+        if child is None:
             return
-        self._store.serve(wanted.name)
-        announcement.say(wanted.name, wanted.name, f"engine {name} takes over")
         before, children[name] = children[name], child
-        await self._replace(name, child, before)
+        await self._replace(name, child, before, announcement)
         log.info("engine %s has the model %s", name, self._store.path(wanted.name))
 
-    async def _tried(self, tasks: asyncio.TaskGroup, wanted: Wanted) -> Child:
+    async def _tried(self, tasks: asyncio.TaskGroup, wanted: Wanted) -> Child | None:
+        """An engine whose model has proved itself and serves from now on; None if another one is wanted by then."""
         child = self._start(tasks, wanted.name, LOADING_PATIENCE_S)
         try:
             await self._check.loaded(child.client, lambda: child.process.starts)
             await self._check.passed(child.client, proved=wanted.proved)
+            if self._store.wanted() == wanted:
+                self._store.serve(wanted.name)
+                return child
         except BaseException:
             await child.stop()
             raise
-        return child
+        await child.stop()
+        return None
 
-    async def _replace(self, name: str, child: Child, before: Child) -> None:
+    async def _replace(self, name: str, child: Child, before: Child, announcement: Announcement) -> None:
         place = self._engines.put(name, child.client, ready=True)
         try:
+            announcement.say(child.model, child.model, f"engine {name} takes over")
             if place is not None:
                 await place.wait_idle(TURN_TIMEOUT_S)
         finally:

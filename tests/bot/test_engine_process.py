@@ -89,6 +89,24 @@ async def test_a_child_that_ended_is_started_again(install, engine, running, eve
         await eventually(lambda: _log(tmp_path).startswith("loading the model\nloading the model\n"))
 
 
+async def test_a_child_that_cannot_be_started_is_tried_again(
+    install, engine, running, eventually, tmp_path, monkeypatch
+):
+    """No memory or no processes for a moment: it must not end the other engines. It does not count as a start."""
+    monkeypatch.setattr(bot.engine_process, "FIRST_WAIT_S", 0.01)
+    install()
+    (tmp_path / "python").rename(tmp_path / "elsewhere")
+    child = engine()
+
+    async with running(lambda: child.run(answers)):
+        await eventually(lambda: (tmp_path / "engine.log").exists())
+        await asyncio.sleep(0.1)
+        assert child.starts == 0
+        (tmp_path / "elsewhere").rename(tmp_path / "python")
+        await eventually(lambda: bool(starts(tmp_path)))
+        assert child.starts == 1
+
+
 async def test_a_child_that_lives_but_does_not_answer_is_started_again(
     install, engine, running, eventually, tmp_path, monkeypatch
 ):

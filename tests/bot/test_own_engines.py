@@ -171,6 +171,49 @@ async def test_an_engine_that_dies_with_the_model_refuses_it(own, store, folder)
         assert await model_of(engines) == first
 
 
+async def test_a_model_is_tried_again_when_it_was_not_to_blame(own, store, folder, eventually, monkeypatch):
+    """A folder that cannot be written for a moment, trackers that are away; the engine that answers goes on."""
+    monkeypatch.setattr(bot.own_engines, "RETRY_S", 0.3)
+    async with own() as engines:
+        first, answering = await model_of(engines), _children(folder)
+        name, serving = (
+            store.keep(make_model(folder / "new.tar.gz"), datetime.now(UTC)),
+            folder / "var" / "models" / "serving",
+        )
+        serving.unlink()
+        serving.mkdir()
+        store.want(Wanted(name))
+
+        await eventually(lambda: any("IsADirectoryError" in doing.state for doing in store.services()))
+        assert await model_of(engines) == first
+        assert set(answering) <= set(_children(folder))
+        serving.rmdir()
+        await eventually(lambda: store.serving() == name)
+        await eventually(lambda: len(_children(folder)) == 1)
+        assert await model_of(engines) == name
+    assert store.refused() == ""
+
+
+async def test_what_goes_wrong_beside_the_engines_does_not_end_them(own, store, folder, eventually, monkeypatch):
+    monkeypatch.setattr(bot.own_engines, "RETRY_S", 0.02)
+    async with own():
+        answering, wanted = _children(folder), folder / "var" / "models" / "wanted"
+        wanted.write_text("{")  # half a file, by somebody's hand
+        await asyncio.sleep(0.3)
+        wanted.unlink()
+        _, done, told = await swap(store, store.serving())
+
+        assert done, told
+        assert _children(folder) == answering
+
+
+def test_what_goes_while_it_is_looked_at_is_gone(store, monkeypatch):
+    """A command writes and removes these files while services read them."""
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+
+    assert store.refused() == ""
+
+
 async def test_going_back_needs_no_examples_and_can_be_repeated(own, store, folder):
     """An older model may not know a newer topic; it has served before, and somebody is in a hurry."""
     text = next(iter(SURE))
