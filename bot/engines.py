@@ -75,8 +75,16 @@ class Engines:
         return before
 
     async def ready(self) -> bool:
-        """Whether any engine would answer; all are asked."""
-        return any(await asyncio.gather(*map(_asked, self._places.values())))
+        """Whether any engine would answer; all are asked, and the first that would is enough."""
+        asked = [asyncio.create_task(_asked(place)) for place in self._places.values()]
+        try:
+            for answer in asyncio.as_completed(asked):
+                if await answer:
+                    return True
+            return False
+        finally:
+            for task in asked:
+                task.cancel()
 
     async def run(self) -> None:
         """Notice those that come back, until cancelled."""

@@ -14,6 +14,8 @@ from bot.metrics import TURN_SECONDS
 
 #: A turn takes a few hundredths of a second; the first ones after a start a few seconds.
 TURN_TIMEOUT_S = 25.0
+#: A machine that is there takes a connection at once; one that is not must not cost a turn's whole time.
+CONNECT_TIMEOUT_S = 2.0
 #: Asking whether it is ready is answered at once or not at all.
 READY_TIMEOUT_S = 3.0
 #: Rasa's server hangs up after five idle seconds; a message that met that moment would have to be sent again.
@@ -56,7 +58,8 @@ class RasaClient:
     def _http(self) -> aiohttp.ClientSession:
         # With the first call: it belongs to the running event loop.
         connections = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_S)
-        return aiohttp.ClientSession(connector=connections, timeout=aiohttp.ClientTimeout(total=TURN_TIMEOUT_S))
+        within = aiohttp.ClientTimeout(total=TURN_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        return aiohttp.ClientSession(connector=connections, timeout=within)
 
     async def close(self) -> None:
         """Close the connections."""

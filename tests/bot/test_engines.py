@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from contextlib import ExitStack
 
@@ -46,6 +47,12 @@ async def engines(rasas, monkeypatch):
     await engines.close()
 
 
+async def all_ready(engines):
+    """Wait until every engine is known to be ready."""
+    await asyncio.gather(*(bot.engines._asked(place) for place in engines._places.values()))
+    assert all(place.ready for place in engines._places.values())
+
+
 async def talk(engines, turn, crowd=CROWD):
     """One message of each conversation, all at once."""
     await asyncio.gather(*(engines.say(who, f"{who} says {turn}", "web", {"key": f"{who}:{turn}"}) for who in crowd))
@@ -62,7 +69,7 @@ def homes(rasas):
 
 async def test_a_conversation_stays_with_its_engine(up, engines):
     """Its tracker is warm there; and every engine has its share."""
-    assert await engines.ready()
+    await all_ready(engines)
 
     for turn in range(3):
         await talk(engines, turn)
@@ -75,7 +82,7 @@ async def test_another_service_deals_conversations_out_alike(up, rasas, engines)
     """A conversation that another service takes over finds its tracker warm too."""
     other = Engines({str(number): RasaClient(rasa.url, TOKEN) for number, rasa in enumerate(rasas)})
     for each in (engines, other):
-        assert await each.ready()
+        await all_ready(each)
         await talk(each, id(each))
     await other.close()
 
@@ -105,7 +112,7 @@ async def test_only_the_conversations_of_an_engine_that_is_away_move_and_they_re
 async def test_a_turn_that_was_played_before_the_engine_died_is_undone_elsewhere(up, engines, monkeypatch):
     """The tracker holds it, the answer is lost: the other engine would hear the message a second time."""
     monkeypatch.setattr(bot.rasa, "TURN_TIMEOUT_S", 0.5)
-    assert await engines.ready()
+    await all_ready(engines)
     await talk(engines, 1, ["web:a"])
     [home] = homes(up)["web:a"]
     answers, release = up[home].answer, threading.Event()
@@ -128,6 +135,20 @@ async def test_ready_while_one_of_them_is(rasas, engines):
     assert await engines.ready()
     await talk(engines, 1)
     assert {*map(tuple, homes(rasas).values())} == {(2,)}
+
+
+async def test_ready_as_soon_as_one_of_them_says_so(rasas, monkeypatch):
+    """An engine that hangs must not hold up what the others could play."""
+    monkeypatch.setattr(bot.rasa, "READY_TIMEOUT_S", 60)
+    rasas[0].start()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        urls = {"hangs": f"http://127.0.0.1:{silent.getsockname()[1]}", "answers": rasas[0].url}
+        engines = Engines({name: RasaClient(url, TOKEN) for name, url in urls.items()})
+
+        async with asyncio.timeout(10):
+            assert await engines.ready()
+
+        await engines.close()
 
 
 async def test_an_answer_that_is_none_is_not_asked_for_elsewhere(up, engines):
@@ -153,7 +174,7 @@ async def test_no_engine_at_all_means_away():
 
 async def test_an_engine_that_is_replaced_ends_what_it_began(up, engines, eventually):
     """A new one takes its conversations, with the next message of each."""
-    assert await engines.ready()
+    await all_ready(engines)
     await talk(engines, 1)
     [home] = homes(up)["web:0"]
     released = up[home].held["web:0"] = threading.Event()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -62,6 +65,23 @@ async def test_a_turn_that_hangs_means_away(rasa, monkeypatch):
         await client.say("web:a", "hello", "web", METADATA)
 
     await client.close()
+
+
+async def test_a_machine_that_is_gone_does_not_cost_a_turns_time(monkeypatch):
+    """Nothing comes back from it, not even that nobody listens: other engines play the turn."""
+    monkeypatch.setattr(bot.rasa, "CONNECT_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(3):  # the kernel drops what comes after them
+            connection = waiting.enter_context(socket.socket())
+            connection.setblocking(False)
+            connection.connect_ex(full.getsockname())
+        client = RasaClient(f"http://127.0.0.1:{full.getsockname()[1]}", TOKEN)
+
+        async with asyncio.timeout(10):
+            with pytest.raises(EngineAway, match="ConnectionTimeoutError"):
+                await client.say("web:a", "hello", "web", METADATA)
+
+        await client.close()
 
 
 async def test_a_refusal_of_rasa_means_away_and_does_not_show_the_token(rasa):
