@@ -339,6 +339,7 @@ async def test_who_may_send_no_more_lets_arrive_what_has_left(database, running,
             await eventually(lambda: rows()["one"].state == "sent")
         await telegram.close()
 
+    assert [call.method for call in server.calls] == ["sendMessage"]
     assert [sent.text for sent in server.sent] == ["one"]
 
 
