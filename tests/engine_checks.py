@@ -778,7 +778,7 @@ def check_examples_are_encoded_once_and_kept_for_the_next_training() -> None:
     with tempfile.TemporaryDirectory() as folder, inside(folder):
         first = encoded(load_embedding(), texts)
         again = encoded(Spent(), texts[:3])
-        (kept,) = CACHE.iterdir()
+        (kept,) = CACHE.glob("*.npz")
         kept.write_bytes(kept.read_bytes()[:1000])
         anew = encoded(load_embedding(), texts[:3])
 
