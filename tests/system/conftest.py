@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE
+
+from ..messengers.fake_telegram import FakeTelegram
 from .running import Running
 
 
@@ -49,3 +52,26 @@ def restarted_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
         yield running
     finally:
         running.clean_up()
+
+
+@pytest.fixture
+def telegram() -> Iterator[FakeTelegram]:
+    """A Telegram that is asked nothing wrong."""
+    with FakeTelegram() as telegram:
+        yield telegram
+        assert telegram.violations == []
+
+
+@pytest.fixture
+def service(tmp_path: Path, telegram: FakeTelegram) -> Iterator[Running]:
+    """The real service on that Telegram, with the example customers and orders, its log for programs."""
+    service = Running(
+        tmp_path, "run", LOG_FORMAT="json",
+        TELEGRAM_TOKEN=telegram.token, TELEGRAM_API_BASE=telegram.api_base, TELEGRAM_FILE_BASE=telegram.file_base,
+    )  # fmt: skip
+    try:
+        service.start()
+        service.command("crm", "import", "--customers", CUSTOMERS_FILE, "--orders", ORDERS_FILE)
+        yield service
+    finally:
+        service.clean_up()

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-
-from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE
 
 from ..messengers.fake_telegram import FakeTelegram
 from ..messengers.telegram_customer import Customer
@@ -36,27 +32,6 @@ STAGES = (
     "support_engine_parse_seconds", "support_action_seconds", "support_case_seconds", "support_answer_seconds",
     "support_delivery_seconds", "support_send_seconds", "support_write_seconds", "support_write_group_size",
 )  # fmt: skip
-
-
-@pytest.fixture
-def telegram() -> Iterator[FakeTelegram]:
-    with FakeTelegram() as telegram:
-        yield telegram
-        assert telegram.violations == []
-
-
-@pytest.fixture
-def service(tmp_path: Path, telegram: FakeTelegram) -> Iterator[Running]:
-    service = Running(
-        tmp_path, "run", LOG_FORMAT="json",
-        TELEGRAM_TOKEN=telegram.token, TELEGRAM_API_BASE=telegram.api_base, TELEGRAM_FILE_BASE=telegram.file_base,
-    )  # fmt: skip
-    try:
-        service.start()
-        service.command("crm", "import", "--customers", CUSTOMERS_FILE, "--orders", ORDERS_FILE)
-        yield service
-    finally:
-        service.clean_up()
 
 
 def lines(service: Running) -> list[dict[str, Any]]:

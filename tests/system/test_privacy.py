@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
-
-from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE
 
 from ..messengers.fake_telegram import FakeTelegram
 from ..messengers.telegram_customer import Customer, Received
@@ -20,27 +17,6 @@ from .running import Running
 pytestmark = pytest.mark.engine
 
 DANIEL = "daniel.novak@mail.example"
-
-
-@pytest.fixture
-def telegram() -> Iterator[FakeTelegram]:
-    with FakeTelegram() as telegram:
-        yield telegram
-        assert telegram.violations == []
-
-
-@pytest.fixture
-def service(tmp_path: Path, telegram: FakeTelegram) -> Iterator[Running]:
-    service = Running(
-        tmp_path, "run",
-        TELEGRAM_TOKEN=telegram.token, TELEGRAM_API_BASE=telegram.api_base, TELEGRAM_FILE_BASE=telegram.file_base,
-    )  # fmt: skip
-    try:
-        service.start()
-        service.command("crm", "import", "--customers", CUSTOMERS_FILE, "--orders", ORDERS_FILE)
-        yield service
-    finally:
-        service.clean_up()
 
 
 def said(customer: Customer, act, *what: str) -> Received:
