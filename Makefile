@@ -101,9 +101,10 @@ rasa-env/.venv/.installed: $(ENGINE_LOCK) | $(UV)
 	@touch $@
 
 $(MODEL): $(TRAINED_FROM) | rasa-env/.venv/.installed
-	@echo "training the language model, one to three minutes ..."
+	@echo "training the language model, about a minute ..."
 	@mkdir -p .make models
-	@$(QUIET) $(RASA) train --force --skip-validation --data data --domain domain.yml --config config.yml --out models --fixed-model-name support > .make/train.log 2>&1 || (tail -40 .make/train.log; exit 1)
+	@# It fits and encodes in a process for each core; threads within these would only fight.
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(QUIET) $(RASA) train --force --skip-validation --data data --domain domain.yml --config config.yml --out models --fixed-model-name support > .make/train.log 2>&1 || (tail -40 .make/train.log; exit 1)
 	@touch $@
 
 .make/browser: | .venv/.installed

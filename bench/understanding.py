@@ -1,9 +1,11 @@
 """Compares this project's understanding with two stock pipelines of Rasa, side by side on the same data.
 
-    .venv/bin/python -m bench.understanding [--datasets PATH] [--only ours,sparse,diet] [--on shop,banking77,clinc150]
+    .venv/bin/python -m bench.understanding [--datasets PATH] [--only ours,sparse,diet]
+                                            [--on shop,share,banking77,clinc150]
 
 Trains each pipeline in a temporary folder and reads every message with it, each in a process of its own on Rasa's
-Python. Writes bench/understanding.json and prints tables. DIET trains for hours, so its figures are kept in
+Python. "share" is the shop's data with every n-th training line, so few that DIET can learn them, too. Writes
+bench/understanding.json and prints tables. DIET trains for half an hour and more, so its figures are kept in
 bench/diet.json; it is trained anew only when `--only` names it. What the figures mean: docs/understanding.md.
 """
 
@@ -13,6 +15,7 @@ import argparse
 import csv
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -22,7 +25,7 @@ import sys
 import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -47,7 +50,9 @@ DATASETS = ROOT.parent / "shared" / "datasets"
 
 OURS, SPARSE, DIET = "ours", "sparse", "diet"
 TITLES = {OURS: "this project", SPARSE: "stock, sparse + regression", DIET: "stock, `rasa init` (DIET)"}
-SHOP, BANKING, CLINC = "shop", "banking77", "clinc150"
+SHOP, SHARE, BANKING, CLINC = "shop", "share", "banking77", "clinc150"
+#: Training lines of the share.
+SHARE_LINES = 2000
 
 #: The featurizers of `rasa init` (rasa/engine/recipes/config_files/default_config.yml of 3.6.21).
 STOCK_FEATURIZERS: list[dict[str, Any]] = [
@@ -115,7 +120,8 @@ class Reading:
 def main() -> None:
     """Measure what was asked for, write the results, print the tables."""
     options = _options()
-    datasets = [shop_data(), *public_data(options.datasets)]
+    shop = shop_data()
+    datasets = [shop, share_of(shop), *public_data(options.datasets)]
     measured: dict[str, dict[str, Any]] = {}
     kept = json.loads(DIET_RESULTS.read_text()) if DIET_RESULTS.exists() else {}
     for data in (data for data in datasets if data.name in options.on):
@@ -141,7 +147,7 @@ def _options() -> argparse.Namespace:
         "--only", type=_names(TITLES), default=[OURS, SPARSE],
         help=f"pipelines to measure, of {','.join(TITLES)}; {DIET} takes hours and is measured only when named",
     )  # fmt: skip
-    every = (SHOP, BANKING, CLINC)
+    every = (SHOP, SHARE, BANKING, CLINC)
     parser.add_argument("--on", type=_names(every), default=list(every), help=f"data, of {','.join(every)}")
     parser.add_argument("--epochs", type=int, default=100, help="of DIET; 100 is the default of `rasa init`")
     return parser.parse_args()
@@ -184,6 +190,11 @@ def shop_data() -> Dataset:
     return Dataset(SHOP, training, by_language | spoilt, tuple(by_language))
 
 
+def share_of(shop: Dataset) -> Dataset:
+    """The same messages to read, and an even share of each topic's lines to learn from."""
+    return replace(shop, name=SHARE, training=shop.training[:: math.ceil(len(shop.training) / SHARE_LINES)])
+
+
 def topic_of(intent: str) -> str:
     """The topic of an example's intent; short answers inside a form have none and are read as `found` reads them."""
     if intent == "identifiers":
@@ -222,7 +233,9 @@ def measure(pipeline: str, data: Dataset, epochs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="understanding-") as name:
         folder = Path(name)
         _say(f"{TITLES[pipeline]}, {data.name}: training on {len(data.training)} lines")
-        trained = _engine(_prepared(pipeline, data, epochs, folder), folder, threads=None)
+        # Ours has a process for each core, as `make train` runs it.
+        own_threads = 1 if pipeline == OURS else None
+        trained = _engine(_prepared(pipeline, data, epochs, folder), folder, threads=own_threads)
         _say(f"{TITLES[pipeline]}, {data.name}: trained in {trained['train_s']:.0f} s, reading {len(data.texts)} texts")
         read = _engine({"model": str(_model(folder)), "texts": data.texts}, folder, threads=1)
     reader = _reader(pipeline, data)
@@ -264,9 +277,14 @@ def _prepared(pipeline: str, data: Dataset, epochs: int, folder: Path) -> dict[s
         shutil.copytree(ROOT / "data", nlu)
     else:
         # A slash would make a topic a response to an intent, which the stock classifiers do not tell apart.
-        examples = [{"text": line.text, "intent": line.label.replace("/", ".")} for line in data.training]
+        label = str if pipeline == OURS and data.name == SHARE else _flat
+        examples = [{"text": line.text, "intent": label(line.label)} for line in data.training]
         nlu.write_text(json.dumps({"rasa_nlu_data": {"common_examples": examples}}))
     return {"config": str(config), "nlu": str(nlu), "model": str(_model(folder))}
+
+
+def _flat(label: str) -> str:
+    return label.replace("/", ".")
 
 
 def _model(folder: Path) -> Path:
@@ -296,7 +314,7 @@ def _engine(job: dict[str, Any], folder: Path, *, threads: int | None) -> dict[s
 
 def _reader(pipeline: str, data: Dataset) -> Callable[[dict[str, Any]], Reading]:
     """How a pipeline's parse becomes a reading."""
-    if data.name == SHOP and pipeline == OURS:
+    if data.name in (SHOP, SHARE) and pipeline == OURS:
         return _read_as_the_shop
     return lambda parsed: _read_intent(parsed, own_threshold=pipeline == OURS)
 
@@ -413,25 +431,26 @@ def report(results: dict[str, Any]) -> str:
     """The tables, in Markdown, to be pasted into docs/understanding.md."""
     measured = results["measured"]
     parts = [f"{results['date']} · {results['machine']} · `{results['command']}`"]
-    if SHOP in measured:
-        parts += [_shop_tables(measured[SHOP])]
+    for name, data in ((SHOP, "the shop's data"), (SHARE, f"{SHARE_LINES} of its lines")):
+        if name in measured:
+            parts += [_shop_tables(data, measured[name])]
+    if OURS in measured.get(SHOP, {}):
+        ours = measured[SHOP][OURS]
+        parts += [_calibration_table(ours["calibration"]), _scope_told(ours["out_of_scope"])]
     parts += [_public_table(name, measured[name]) for name in (BANKING, CLINC) if name in measured]
     return "\n\n".join(parts) + "\n"
 
 
-def _shop_tables(measured: dict[str, Any]) -> str:
+def _shop_tables(data: str, measured: dict[str, Any]) -> str:
     slices: dict[str, dict[str, int]] = next(iter(measured.values()))["slices"]
-    header = ["the shop's data: route / topic right, %", *(f"{name} ({of['lines']})" for name, of in slices.items())]
+    header = [f"{data}: route / topic right, %", *(f"{name} ({of['lines']})" for name, of in slices.items())]
     rows = [
         [_title(pipeline, figures)]
         + [f"{of['route'] * 100:.1f} / {of['topic'] * 100:.1f}" for of in figures["slices"].values()]
         for pipeline, figures in measured.items()
     ]
     costs = [[_title(pipeline, figures), *_costs(figures)] for pipeline, figures in measured.items()]
-    tables = [_table(header, rows), _table(["the shop's data: costs", *COSTS], costs)]
-    if OURS in measured:
-        tables += [_calibration_table(measured[OURS]["calibration"]), _scope_told(measured[OURS]["out_of_scope"])]
-    return "\n\n".join(tables)
+    return "\n\n".join([_table(header, rows), _table([f"{data}: costs", *COSTS], costs)])
 
 
 COSTS = ("trained in", "one message, p50 / p99", "memory", "calibration error")

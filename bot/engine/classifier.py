@@ -91,6 +91,9 @@ ANSWERING = ("faq", "reassure")
 #: The level that chooses between routes; each route with topics has one of its own, under its name.
 ROUTES = "routes"
 
+#: Steps of a level's training, chosen on writers left out of it (docs/decisions/0003).
+ROUTE_STEPS, TOPIC_STEPS = 30, 20
+
 #: As many questions are answered in one message.
 MOST_QUESTIONS = 2
 
@@ -125,10 +128,10 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         return {
             "embedding": True,
             "C": 50.0,
-            "threshold": 0.35,
+            "threshold": 0.3,
             "familiarity": 0.35,
             "order_weight": 8.0,
-            "case_weight": 2.5,
+            "case_weight": 1.9,
             "sentence_threshold": 0.99,
             "tie": 0.05,
             "topic_tie": 0.12,
@@ -174,10 +177,10 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             choices[route] = (rows, [labels[row] for row in rows])
         # The levels do not depend on each other; scipy's optimiser uses one core. The longest begins first.
         longest = sorted(choices, key=lambda name: -len(choices[name][0]) * len(set(choices[name][1])))
-        learn = delayed(Level.learn)
+        learn, strength = delayed(Level.learn), self._config["C"]
         learnt = Parallel(n_jobs=-1)(
-            learn(terms[rows], meaning[rows], of_rows, self._config["C"])
-            for rows, of_rows in (choices[name] for name in longest)
+            learn(terms[rows], meaning[rows], of_rows, strength, ROUTE_STEPS if name == ROUTES else TOPIC_STEPS)
+            for name, (rows, of_rows) in ((name, choices[name]) for name in longest)
         )
         self._levels = dict(zip(longest, learnt, strict=True))
         self._choices = Choices(self._levels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,15 +64,16 @@ class Features:
     @classmethod
     def learn(cls, texts: list[str], *, embedding: bool) -> tuple[Features, csr_matrix, np.ndarray]:
         """Fit the vocabularies on the training texts; also gives their terms (n, columns) and meanings (n, 512)."""
+        encoder = load_embedding() if embedding else None
         vectorizers = _vectorizers()
-        counted = [vectorizer.fit_transform(texts) for vectorizer in vectorizers]
+        with ThreadPoolExecutor(max_workers=1) as beside:  # the encoder has processes of its own
+            meanings = beside.submit(encoded, encoder, [text or "." for text in texts]) if encoder else None
+            counted = [vectorizer.fit_transform(texts) for vectorizer in vectorizers]
         terms = hstack([weight * part for weight, part in zip(WEIGHTS, counted, strict=True)]).tocsr()
         vocabularies = [{term: int(column) for term, column in v.vocabulary_.items()} for v in vectorizers]
         idfs = [getattr(vectorizer, "idf_", None) for vectorizer in vectorizers]
-        features = cls(vocabularies, idfs, load_embedding() if embedding else None)
-        if features.embedding is None:
-            return features, terms, features.meanings(texts)
-        return features, terms, encoded(features.embedding, [text or "." for text in texts])
+        features = cls(vocabularies, idfs, encoder)
+        return features, terms, meanings.result() if meanings else features.meanings(texts)
 
     @classmethod
     def stored(cls, vocabularies: list[dict[str, int]], idf: np.ndarray, *, embedding: bool) -> Features:

@@ -25,11 +25,11 @@ class Level:
     weights: Weights
 
     @classmethod
-    def learn(cls, terms: csr_matrix, meaning: np.ndarray, labels: list[str], strength: float) -> Level:
-        """Fit on rows of features and their labels."""
+    def learn(cls, terms: csr_matrix, meaning: np.ndarray, labels: list[str], strength: float, steps: int) -> Level:
+        """Fit on rows of features and their labels; `strength` and `steps` as in `bot.engine.regression.fit`."""
         kinds = sorted(set(labels))
         classes = np.array([kinds.index(label) for label in labels])
-        return cls(kinds, fit(terms, meaning, classes, strength=strength))
+        return cls(kinds, fit(terms, meaning, classes, strength=strength, steps=steps))
 
     @classmethod
     def stored(cls, arrays: Any, name: str, labels: list[str]) -> Level:
