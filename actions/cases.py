@@ -197,7 +197,7 @@ class OpenTicket(CaseAction):
 
 
 class OfferPassOn(CaseAction):
-    """The customer has no order number: offers to pass the case on without, and goes on listening for one."""
+    """The customer has no number, or no address, at hand: offers to pass the case on without, and goes on listening."""
 
     def name(self) -> str:
         """See `rasa_sdk.Action.name`."""
@@ -205,7 +205,8 @@ class OfferPassOn(CaseAction):
 
     async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         """See `rasa_sdk.Action.run`."""
-        dispatcher.utter_message(response="utter_no_number")
+        address_asked = tracker.get_slot("requested_slot") == "address"
+        dispatcher.utter_message(response="utter_no_address" if address_asked else "utter_no_number")
         # Rasa sets a form aside that did not understand a message; named again, it takes a number in the next one.
         return [ActiveLoop("case_form"), FollowupAction("action_listen")]
 

@@ -123,7 +123,8 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         embedding only) a message counts as not understood. `order_weight` multiplies the route case when an order
         number is named: a question in general does not name one. `case_weight` multiplies it always: a case taken for
         a question costs the customer most. One sentence of several whose probability to be a case is above
-        `sentence_threshold` makes the message a case. `C` is the inverse of the L2 penalty.
+        `sentence_threshold` makes the message a case. A question is answered and the case offered where the case is at
+        most `case_ahead` likelier or `case_behind` less likely. `C` is the inverse of the L2 penalty.
         """
         return {
             "embedding": True,
@@ -133,7 +134,8 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             "order_weight": 8.0,
             "case_weight": 1.9,
             "sentence_threshold": 0.99,
-            "tie": 0.05,
+            "case_ahead": 0.05,
+            "case_behind": 0.3,
             "topic_tie": 0.12,
             "part_threshold": 0.7,
         }
@@ -319,13 +321,14 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         return [other for other in asked if other != topic][: MOST_QUESTIONS - (route in ANSWERING)]
 
     def _tied(self, ranking: Ranking) -> tuple[Ranking, bool]:
-        """Between a question and a case that are as likely, the question is answered.
+        """Between a question and a case that are nearly as likely, the question is answered, the case offered.
 
-        Nobody who only wonders is asked for an order number, so the two change places where the case is ahead.
+        Nobody who only wonders is asked for an order number, so the two change places where the case is a little ahead.
         """
         route, _ = ranking.likeliest
         case, faq = ranking.routes.get("case", 0.0), ranking.routes.get("faq", 0.0)
-        if route not in ("case", "faq") or abs(case - faq) > self._config["tie"]:
+        close = -self._config["case_behind"] <= case - faq <= self._config["case_ahead"]
+        if route not in ("case", "faq") or not close:
             return ranking, False
         if case > faq:
             ranking = ranking._replace(routes=dict(_sorted(ranking.routes | {"case": faq, "faq": case})))
