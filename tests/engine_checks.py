@@ -27,7 +27,7 @@ from rasa.core.nlg import NaturalLanguageGenerator  # noqa: E402
 from rasa.engine.storage.local_model_storage import LocalModelStorage  # noqa: E402
 from rasa.engine.storage.resource import Resource  # noqa: E402
 from rasa.shared.core.domain import Domain  # noqa: E402
-from rasa.shared.core.events import BotUttered, SlotSet, UserUttered  # noqa: E402
+from rasa.shared.core.events import ActiveLoop, BotUttered, SlotSet, UserUttered  # noqa: E402
 from rasa.shared.core.trackers import DialogueStateTracker  # noqa: E402
 from rasa.shared.importers.importer import TrainingDataImporter  # noqa: E402
 from rasa.shared.nlu.training_data.message import Message  # noqa: E402
@@ -36,7 +36,7 @@ from rasa.shared.nlu.training_data.training_data import TrainingData  # noqa: E4
 from bench.spellings import WAYS, came_back, rounds, training_lines  # noqa: E402
 from bot.engine.action_schema import compile_once  # noqa: E402
 from bot.engine.answers import Answers, language_of  # noqa: E402
-from bot.engine.classifier import TopicClassifier, identifiers_in, is_bare  # noqa: E402
+from bot.engine.classifier import Ranking, TopicClassifier, identifiers_in, is_bare  # noqa: E402
 from bot.engine.embedding import CACHE, FEW, Pieces, encoded, load_embedding  # noqa: E402
 from bot.engine.features import Features  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
@@ -547,6 +547,30 @@ def check_a_tie_offers_the_own_order_and_a_doubt_the_other_topic() -> None:
 
     assert message is not None
     assert message["buttons"] == [{"title": "Care", "payload": "how to wash"}], message
+
+
+def check_inside_a_form_no_button_is_offered_that_the_next_question_hides() -> None:
+    """The form asks on with buttons of its own, and the customer is in a case already."""
+    with shop_file():
+        conversation = tracker(language="en")
+        conversation.update(ActiveLoop("case_form"))
+        assert text_of(Answers(None, domain()), "utter_faq/price", hear(conversation, tie=True)) == "Ask me!"
+
+
+def check_a_question_and_a_case_nearly_as_likely_are_a_tie() -> None:
+    """A case a little ahead gives way, a question may lead by more; a third route between them leaves no tie."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = LocalModelStorage.create(Path(folder))
+        classifier = TopicClassifier(TopicClassifier.get_default_config(), storage, Resource("classifier"))
+    for routes, first, tie in [
+        ({"case": 0.52, "faq": 0.48}, "faq", True),
+        ({"case": 0.54, "faq": 0.46}, "case", False),
+        ({"faq": 0.62, "case": 0.36}, "faq", True),
+        ({"faq": 0.67, "case": 0.33}, "faq", False),
+        ({"faq": 0.36, "reassure": 0.34, "case": 0.3}, "faq", False),
+    ]:
+        ranking, tied = classifier._tied(Ranking.of(routes, {}))
+        assert (ranking.likeliest[0], tied) == (first, tie), (routes, ranking.routes)
 
 
 def check_anger_emoji_and_ty_are_heard() -> None:

@@ -325,10 +325,10 @@ class TopicClassifier(IntentClassifier, GraphComponent):
 
         Nobody who only wonders is asked for an order number, so the two change places where the case is a little ahead.
         """
-        route, _ = ranking.likeliest
+        likeliest = set(list(ranking.routes)[:2])
         case, faq = ranking.routes.get("case", 0.0), ranking.routes.get("faq", 0.0)
         close = -self._config["case_behind"] <= case - faq <= self._config["case_ahead"]
-        if route not in ("case", "faq") or not close:
+        if likeliest != {"case", "faq"} or not close:
             return ranking, False
         if case > faq:
             ranking = ranking._replace(routes=dict(_sorted(ranking.routes | {"case": faq, "faq": case})))

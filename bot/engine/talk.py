@@ -52,6 +52,7 @@ class Talk:
         began = max((place for place, e in enumerate(events) if isinstance(e, UserUttered)), default=-1)
         self._first_of_turn = not any(isinstance(e, BotUttered) for e in events[began + 1 :])
         before = [e for e in events[: max(began, 0)] if isinstance(e, BotUttered)]
+        self._in_form = bool(tracker.active_loop_name)
         self._missed_before = bool(before) and any(name in MISSED for name in _names(before[-1]))
 
     def responses_for(self, utter_action: str, variants: int) -> list[str]:
@@ -79,7 +80,7 @@ class Talk:
         if route in ANSWERING and name == utter_action:
             if used + 1 >= ASKED_TOO_OFTEN or (self._angry() and self._times_angry() >= ANGRY_TOO_OFTEN):
                 answer.append("utter_not_helped")
-            elif self._latest.get("tie"):
+            elif self._latest.get("tie") and not self._in_form:
                 answer.append("utter_perhaps_mine")
         return answer
 

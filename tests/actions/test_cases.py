@@ -21,6 +21,7 @@ from actions.cases import (
     BeginCase,
     CorrectCase,
     EndCase,
+    OfferPassOn,
     OpenTicket,
     PassOn,
     TakePhoto,
@@ -286,6 +287,19 @@ class TestOpenTicket:
         assert services.desk.notices.announced == [(opened.number, "ticket_disputed")]
         assert done.responses == ["utter_mismatch"]
         assert len(tickets()) == 1
+
+
+class TestOfferPassOn:
+    @pytest.mark.parametrize(
+        ("asked_for", "response"), [("order_number", "utter_no_number"), ("address", "utter_no_address")]
+    )
+    async def test_what_is_not_at_hand_may_be_left_out(self, run, tracker, asked_for, response):
+        asked = tracker(user("I don't remember", topic="no_number"), requested_slot=asked_for)
+
+        done = await run(OfferPassOn, asked)
+
+        assert done.responses == [response]
+        assert not done.closes_form
 
 
 class TestPassOn:
