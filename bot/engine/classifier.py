@@ -129,7 +129,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         return {
             "embedding": True,
             "C": 50.0,
-            "threshold": 0.3,
+            "threshold": 0.35,
             "familiarity": 0.35,
             "order_weight": 8.0,
             "case_weight": 1.9,

@@ -16,15 +16,15 @@ pytestmark = pytest.mark.engine
 
 PAIRS = Path(__file__).parent / "minimal_pairs.tsv"
 
-#: Two points (or one message, where that is more) under the recall when the examples grew to
-#: 34,500, 2026-11: faq 94.0, case 95.7, smalltalk 89.4, reassure 92.8, oos 90.6, complaint 90.9, human 95.4 %; topics
+#: Two points (or one message, where that is more) under the best recall measured, most of it when the examples grew to
+#: 34,500, 2026-11: faq 94.0, case 95.7, smalltalk 89.4, reassure 92.8, oos 92.1, complaint 90.9, human 95.4 %; topics
 #: 89.9 %.
 FLOORS = {
     "faq": 0.92,
     "case": 0.937,
     "smalltalk": 0.874,
     "reassure": 0.908,
-    "oos": 0.886,
+    "oos": 0.901,
     "complaint": 0.889,
     "human": 0.934,
 }
