@@ -40,8 +40,9 @@ def clear(database: Database, desk: Desk):
     """Applies the rules as on a day."""
 
     async def apply(now: datetime, settings: Settings = SETTINGS) -> dict[str, int]:
-        periods = [*rules(settings), *message_rules(settings)]
-        return dict(await Retention(database, desk.data_dir, periods, tracker_rules(settings)).clear(now))
+        here = settings.model_copy(update={"data_dir": desk.data_dir})  # not the trackers of whoever runs the tests
+        periods = [*rules(here), *message_rules(here)]
+        return dict(await Retention(database, desk.data_dir, periods, tracker_rules(here)).clear(now))
 
     return apply
 
