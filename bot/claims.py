@@ -9,9 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import ARRAY, ColumnElement, Integer, Select, func, literal, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    CursorResult,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from bot.inbox import in_turn
 from bot.models import InboxItem, ServiceRow
@@ -19,6 +34,21 @@ from bot.oldest import oldest_waiting
 
 #: Messages that are looked at for one claim: more than are taken, because other services are taking of them just now.
 SEEN_AT_ONCE = 100
+
+
+#: Built once: that takes longer than running it.
+_FINISH = (
+    update(cast(Table, InboxItem.__table__))
+    .where(InboxItem.id.in_(bindparam("ids", expanding=True)))
+    .where(
+        or_(
+            InboxItem.claimed_by == bindparam("holder"),
+            InboxItem.claimed_by.is_(None),
+            InboxItem.id != bindparam("first"),
+        )
+    )
+    .values(state="answered", done_at=bindparam("now"), topic=bindparam("topic"))
+)
 
 
 class ClaimLost(Exception):
@@ -32,28 +62,45 @@ def claim_messages(
 
     `claimed_by` of what is returned is who had it before: it may have been in the middle of its turn.
     """
-    item = oldest_waiting(session, InboxItem, busy)
-    chosen = select(item.id).where(*_claimable(item, now), item.sender_id.not_in(_in_hand()))
-    chosen = chosen.order_by(*in_turn(item)).limit(SEEN_AT_ONCE)
-    ids = session.scalars(chosen).all()
+    ids = session.scalars(_chosen(), {"busy": list(busy), "now": now}).all()
     if not ids:
         return []
-    claim = select(InboxItem).where(InboxItem.id.in_(ids), InboxItem.state == "waiting", *_claimable(InboxItem, now))
-    claim = claim.order_by(func.array_position(literal(ids, ARRAY(Integer)), InboxItem.id)).limit(limit)
+    claimed = session.scalars(_locked(), {"ids": ids, "now": now, "limit": limit}).all()
+    ours = session.scalars(_ours(), {"ids": [item.id for item in claimed], "holder": holder}).all()
+    return [item for item in claimed if item.id in ours]
+
+
+# Statements are built once: that takes longer than running them.
+
+
+@cache
+def _chosen() -> Select[int]:
+    item = oldest_waiting(InboxItem, "postgresql")
+    chosen = select(item.id).where(*_claimable(item), item.sender_id.not_in(_in_hand()))
+    return chosen.order_by(*in_turn(item)).limit(SEEN_AT_ONCE)
+
+
+@cache
+def _locked() -> Select[InboxItem]:
+    ids = bindparam("ids", type_=ARRAY(Integer))
+    claim = select(InboxItem).where(InboxItem.id == func.any(ids), InboxItem.state == "waiting", *_claimable(InboxItem))
+    claim = claim.order_by(func.array_position(ids, InboxItem.id)).limit(bindparam("limit", type_=Integer))
     found = aliased(InboxItem, claim.with_for_update(skip_locked=True).subquery())
     # Another service may be claiming another message of the conversation. Only who has its lock goes on, and looks
-    # again: the other one may have had it until just now.
-    locked = func.pg_try_advisory_xact_lock(func.hashtext(found.sender_id))
-    claimed = session.scalars(select(found).where(locked)).all()
-    ours = update(InboxItem).where(InboxItem.id.in_([item.id for item in claimed]))
-    ours = ours.where(InboxItem.sender_id.not_in(_in_hand())).values(claimed_by=holder).returning(InboxItem.id)
-    ids = session.scalars(ours.execution_options(synchronize_session=False)).all()
-    return [item for item in claimed if item.id in ids]
+    # again (`_ours`): the other one may have had it until just now.
+    return select(found).where(func.pg_try_advisory_xact_lock(func.hashtext(found.sender_id)))
 
 
-def _claimable(item: type[InboxItem], now: datetime) -> tuple[ColumnElement[bool], ...]:
+@cache
+def _ours() -> ReturningUpdate[int]:
+    ours = update(cast(Table, InboxItem.__table__)).where(InboxItem.id.in_(bindparam("ids", expanding=True)))
+    ours = ours.where(InboxItem.sender_id.not_in(_in_hand())).values(claimed_by=bindparam("holder"))
+    return ours.returning(InboxItem.id)
+
+
+def _claimable(item: type[InboxItem]) -> tuple[ColumnElement[bool], ...]:
     free = or_(item.claimed_by.is_(None), item.claimed_by.not_in(select(ServiceRow.holder)))
-    return item.not_before <= now, free
+    return item.not_before <= bindparam("now"), free
 
 
 def _in_hand() -> Select[str]:
@@ -72,6 +119,18 @@ def claimed_item(session: Session, item_id: int, holder: str) -> InboxItem:
     if item.claimed_by not in (None, holder):
         raise ClaimLost(f"message {item_id} is answered by {item.claimed_by}")
     return item
+
+
+def finish(session: Session, items: Sequence[InboxItem], holder: str, topic: str | None, now: datetime) -> None:
+    """A message, with the rest of its album, is answered.
+
+    Raises:
+        ClaimLost: not by us, or it was erased meanwhile.
+    """
+    ids = [item.id for item in items]
+    done = session.execute(_FINISH, {"ids": ids, "first": ids[0], "holder": holder, "topic": topic, "now": now})
+    if cast(CursorResult[Any], done).rowcount != len(ids):
+        raise ClaimLost(f"message {ids[0]} is answered by another service, or erased")
 
 
 def put_back(session: Session, holder: str) -> None:

@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from bot import outbox
 from bot.channel import Channel, FileGone
-from bot.claims import ClaimLost, claim_messages, claimed_item, put_back
+from bot.claims import ClaimLost, claim_messages, claimed_item, finish, put_back
 from bot.codes import holds_code, take_code
 from bot.engines import Engines
 from bot.inbox import (
     album_of,
-    conversation_of,
     keep_addresses,
+    keep_language,
     next_messages,
     retry_all,
     typed_addresses,
@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 PARALLEL = 16
 #: How often the table is looked at when nothing wakes the gateway.
 POLL_S = 0.1
-#: While many are being answered those who become free are counted together: one look at the table instead of several.
-GATHER_S = 0.01
+#: Looked at once, it is left alone for so long: who becomes free meanwhile is found by one look instead of several.
+GATHER_S = 0.02
 #: How often Rasa is asked whether it is back.
 AWAY_POLL_S = 0.5
 #: After this long without an answer the customer is told that it takes longer. A word within a minute is the promise;
@@ -116,12 +116,11 @@ class Gateway:
                 for item in await self._due():
                     self._busy.add(item.sender_id)
                     tasks.create_task(self._answer(item))
+                await asyncio.sleep(GATHER_S)
                 # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with a wake.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
-                if len(self._busy) > PARALLEL // 2:
-                    await asyncio.sleep(GATHER_S)
 
     async def _due(self) -> Sequence[InboxItem]:
         """As many messages to answer as there is room for; where others take from the same inbox, they are claimed."""
@@ -293,10 +292,7 @@ class Gateway:
         self, session: Session, item: InboxItem, album: Sequence[InboxItem], answer: Answer, now: datetime
     ) -> None:
         """The message, with its album, is answered and the answer waits to be sent: both or neither."""
-        first = claimed_item(session, item.id, self._holder)
-        rest = [session.get_one(InboxItem, other.id) for other in album if other.id != item.id]
-        for row in (first, *rest):
-            row.state, row.done_at, row.topic = "answered", now, answer.topic
+        finish(session, [item, *(other for other in album if other.id != item.id)], self._holder, answer.topic, now)
         outbox.put(
             session,
             purpose=f"answer:{item.id}",
@@ -308,4 +304,4 @@ class Gateway:
         )
         for fact in dict.fromkeys(answer.gaps):
             session.add(KnowledgeGap(inbox_id=item.id, fact=fact, asked_at=now))
-        conversation_of(session, item.sender_id, item.channel, answer.language).language = answer.language
+        keep_language(session, item.sender_id, item.channel, answer.language)

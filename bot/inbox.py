@@ -8,14 +8,15 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Insert, Integer, Select, Table, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from bot.models import Button, Conversation, InboxItem, MessageKind, OutboxItem, RemoteFile
 from bot.oldest import oldest_waiting
-from handoff.database import insert_new
+from handoff.database import dialect_of, insert_for, insert_new
 from handoff.identifiers import ADDRESS
 from handoff.identity import keep_address
 from handoff.log_lines import follow
@@ -39,6 +40,11 @@ OPERATOR_PAUSE = timedelta(hours=1)
 LASTING = "/mark{"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+# Statements of every message are built once: that takes longer than running them.
+_KEPT = select(InboxItem.id).where(InboxItem.key == bindparam("key"))
+_PAUSED_UNTIL = select(Conversation.paused_until).where(Conversation.sender_id == bindparam("sender_id"))
 
 
 @dataclass(frozen=True)
@@ -70,20 +76,20 @@ def clean_text(text: str) -> str:
 
 def receive(session: Session, message: Incoming, now: datetime) -> bool:
     """Keep a message; False when this delivery was here before, or its button counts no longer."""
-    if session.scalar(select(InboxItem.id).where(InboxItem.key == message.key)) is not None:
-        return False
     text, payload = message.text, message.payload
     if message.button is not None:
+        if session.scalar(_KEPT, {"key": message.key}) is not None:
+            return False
         # The press and the message it makes are kept together, or a crash between them would lose the press.
         button = press_button(session, message.sender_id, message.button, now)
         if button is None:
             return False
         text, payload = button.title, button.payload
-    conversation = session.get(Conversation, message.sender_id)
-    paused = conversation is not None and conversation.paused_until is not None and now < conversation.paused_until
-    if message.language and conversation is None:
+    known = session.execute(_PAUSED_UNTIL, {"sender_id": message.sender_id}).one_or_none()
+    paused = known is not None and known.paused_until is not None and now < known.paused_until
+    if message.language and known is None:
         conversation_of(session, message.sender_id, message.channel, message.language)
-    # Another service may be keeping another delivery of it just now.
+    # It may be here; and another service may be keeping another delivery of it just now.
     kept = insert_new(
         session,
         InboxItem,
@@ -117,6 +123,20 @@ def conversation_of(session: Session, sender_id: str, channel: str, language: st
         insert_new(session, Conversation, sender_id=sender_id, channel=channel, language=language)
         known = session.get_one(Conversation, sender_id)
     return known
+
+
+def keep_language(session: Session, sender_id: str, channel: str, language: str) -> None:
+    """The conversation goes on in this language."""
+    spoken = {"sender_id": sender_id, "channel": channel, "language": language}
+    session.execute(_language(dialect_of(session)), spoken)
+
+
+@cache
+def _language(dialect: str) -> Insert:
+    new = insert_for(dialect)(cast(Table, Conversation.__table__))
+    said = new.excluded.language
+    changed = Conversation.language != said
+    return new.on_conflict_do_update(index_elements=["sender_id"], set_={"language": said}, where=changed)
 
 
 def receive_all(session: Session, messages: Iterable[Incoming], now: datetime) -> int:
@@ -162,8 +182,14 @@ def next_messages(session: Session, busy: Collection[str], now: datetime, limit:
 
     The channels take turns: a crowd on one of them does not keep the other waiting.
     """
-    item = oldest_waiting(session, InboxItem, busy)
-    return session.scalars(select(item).where(item.not_before <= now).order_by(*in_turn(item)).limit(limit)).all()
+    return session.scalars(_next(dialect_of(session)), {"busy": list(busy), "now": now, "limit": limit}).all()
+
+
+@cache
+def _next(dialect: str) -> Select[InboxItem]:
+    item = oldest_waiting(InboxItem, dialect)
+    due = select(item).where(item.not_before <= bindparam("now")).order_by(*in_turn(item))
+    return due.limit(bindparam("limit", type_=Integer))
 
 
 def in_turn(item: type[InboxItem]) -> tuple[ColumnElement[Any], ...]:

@@ -9,8 +9,10 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import cast
 
-from sqlalchemy import select, update
+from sqlalchemy import Integer, Select, Table, bindparam, insert, select, update
 from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import Session
 
@@ -18,7 +20,7 @@ from bot.channel import Channel, MaybeSent, SendLater, SendRefused
 from bot.metrics import DELIVERY_SECONDS, SEND_SECONDS, SENDS
 from bot.models import Button, OutboxItem
 from bot.oldest import oldest_waiting
-from handoff.database import Database, insert_new
+from handoff.database import Database, dialect_of, insert_new
 from handoff.log_lines import follow, followed
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,8 @@ PARALLEL = 500
 LONGEST_MESSAGE = 4096
 #: How often the table is looked at when nothing wakes the sender.
 POLL_S = 0.1
-#: While more than so many are under way, what comes next is gathered for a moment: one look at the table, not several.
-GATHERED, GATHER_S = 8, 0.01
+#: Looked at once, it is left alone for so long: what comes meanwhile is found by one look instead of several.
+GATHER_S = 0.02
 #: How long messages under way may take when the service stops; it has ten seconds in all.
 STOP_WITHIN_S = 4.0
 #: How soon a database that was away is asked again.
@@ -39,6 +41,15 @@ AWAY_S = 1.0
 #: First wait after a failed delivery; doubled each time up to LONGEST_WAIT.
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=5)
+
+
+# Statements of every message are built once: that takes longer than running them.
+_ADD_BUTTONS = insert(cast(Table, Button.__table__))
+_SENT = (
+    update(cast(Table, OutboxItem.__table__))
+    .where(OutboxItem.id == bindparam("item"))
+    .values(state="sent", remote_id=bindparam("remote"), sent_at=bindparam("now"), attempts=OutboxItem.attempts + 1)
+)
 
 
 def put(
@@ -74,8 +85,10 @@ def put(
     )
     if item_id is None:
         return
-    for title, key, payload in shown:
-        session.add(Button(key=key, outbox_id=item_id, sender_id=sender_id, title=title, payload=payload))
+    if shown:
+        whose = {"outbox_id": item_id, "sender_id": sender_id}
+        rows = [whose | {"title": title, "key": key, "payload": payload} for title, key, payload in shown]
+        session.execute(_ADD_BUTTONS, rows)
 
 
 def split(text: str, longest: int = LONGEST_MESSAGE) -> list[str]:
@@ -124,12 +137,11 @@ class Sender:
                 except DBAPIError as problem:
                     log.warning("the database is away, messages wait: %s", problem)
                     await asyncio.sleep(AWAY_S)
+                await asyncio.sleep(GATHER_S)
                 # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with a wake.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
-                if len(self._busy) > GATHERED:
-                    await asyncio.sleep(GATHER_S)
         finally:
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=STOP_WITHIN_S)
@@ -212,9 +224,16 @@ class Sender:
 def _due(
     session: Session, busy: Collection[str], channels: Collection[str], now: datetime, limit: int
 ) -> Sequence[OutboxItem]:
-    item = oldest_waiting(session, OutboxItem, busy)
-    due = select(item).where(item.not_before <= now, item.channel.in_(channels))
-    return session.scalars(due.order_by(item.id).limit(limit)).all()
+    wanted = {"busy": list(busy), "channels": list(channels), "now": now, "limit": limit}
+    return session.scalars(_all_due(dialect_of(session)), wanted).all()
+
+
+@cache
+def _all_due(dialect: str) -> Select[OutboxItem]:
+    item = oldest_waiting(OutboxItem, dialect)
+    ours = item.channel.in_(bindparam("channels", expanding=True))
+    due = select(item).where(item.not_before <= bindparam("now"), ours)
+    return due.order_by(item.id).limit(bindparam("limit", type_=Integer))
 
 
 def _wait_after(attempts: int) -> timedelta:
@@ -251,5 +270,4 @@ def _refuse(session: Session, item_id: int, problem: SendRefused) -> None:
 
 
 def _sent(session: Session, item_id: int, remote_id: str, now: datetime) -> None:
-    sent = {"state": "sent", "remote_id": remote_id, "sent_at": now, "attempts": OutboxItem.attempts + 1}
-    session.execute(update(OutboxItem).where(OutboxItem.id == item_id).values(sent))
+    session.execute(_SENT, {"item": item_id, "remote": remote_id, "now": now})

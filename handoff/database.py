@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import DateTime, Engine, MetaData, Table, create_engine, event, text
+from sqlalchemy import DateTime, Engine, Insert, MetaData, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -160,10 +161,24 @@ def insert_new(session: Session, table: type[Base], **values: Any) -> Any:
         Its primary key; None when there was one.
     """
     session.flush()
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    columns = cast(Table, table.__table__)
-    inserted = session.connection().execute(insert(columns).values(**values).on_conflict_do_nothing())
+    inserted = session.connection().execute(_insert_new(table, dialect_of(session)), values)
     return inserted.inserted_primary_key[0] if inserted.rowcount and inserted.inserted_primary_key else None
+
+
+@cache
+def _insert_new(table: type[Base], dialect: str) -> Insert:
+    """Built once: building a statement takes longer than running it."""
+    return insert_for(dialect)(cast(Table, table.__table__)).on_conflict_do_nothing()
+
+
+def insert_for(dialect: str) -> type[postgresql.Insert | sqlite.Insert]:
+    """The INSERT that can tell what to do about a row that is there; there is none for both databases."""
+    return postgresql.Insert if dialect == "postgresql" else sqlite.Insert
+
+
+def dialect_of(session: Session) -> str:
+    """Which database it is, "sqlite" or "postgresql"."""
+    return session.get_bind().dialect.name
 
 
 def when_stored(session: Session, then: Callable[[], None]) -> None:
