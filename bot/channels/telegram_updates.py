@@ -34,6 +34,8 @@ ALLOWED_UPDATES = ["message", "edited_message", "callback_query"]
 
 #: How long Telegram holds a request for updates when there are none, in seconds.
 POLL_S = 20
+#: Between two requests: what is written meanwhile comes together, in one request and one transaction.
+GATHER_S = 0.05
 #: Without a successful request for this long the poller is built anew: connections were seen to hang for hours.
 STALLED_S = 60.0
 #: Ending must not wait for a request that hangs.
@@ -114,8 +116,9 @@ class TelegramIntake:
         try:
             await updater.initialize()
             await updater.start_polling(
-                timeout=POLL_S, bootstrap_retries=-1, allowed_updates=ALLOWED_UPDATES, error_callback=_log_failure
-            )
+                poll_interval=GATHER_S, timeout=POLL_S, bootstrap_retries=-1, allowed_updates=ALLOWED_UPDATES,
+                error_callback=_log_failure,
+            )  # fmt: skip
             log.info("asking Telegram for messages to @%s", bot.username)
             while lease.held:
                 await asyncio.sleep(1)

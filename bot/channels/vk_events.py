@@ -36,6 +36,8 @@ CALLBACK_PATH = "/vk/callback"
 
 #: How long VK holds a request for events when there are none, in seconds.
 POLL_S = 20
+#: Between two requests: what is written meanwhile comes together, in one request and one transaction.
+GATHER_S = 0.05
 #: Without an answer for this long the poller is built anew: connections were seen to hang for hours.
 STALLED_S = 45.0
 #: An answer without events that comes sooner is not followed by a request at once: VK gave a new key, or is unwell.
@@ -131,7 +133,7 @@ class VkIntake:
     async def _next(self, polling: VkBotLongPoll) -> None:
         """Wait for the events that follow those we have kept, and keep them."""
         began = time.monotonic()
-        stored = await self._database.run(_stored, self._place)
+        stored = await self._database.read(_stored, self._place)
         events: list[Json] = []
         if stored is not None:
             polling.ts = stored
@@ -144,6 +146,7 @@ class VkIntake:
             events = await self._missed()
         if events or ts != stored:
             await self.take(events, ts)
+            await asyncio.sleep(GATHER_S)
         elif self.polled_at - began < EMPTY_S:
             await asyncio.sleep(EMPTY_S)
 
