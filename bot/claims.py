@@ -18,7 +18,6 @@ from sqlalchemy import (
     CursorResult,
     Integer,
     Select,
-    Table,
     bindparam,
     func,
     or_,
@@ -31,20 +30,22 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from bot.inbox import in_turn
 from bot.models import InboxItem, ServiceRow
 from bot.oldest import oldest_waiting
+from handoff.database import table_of
 
 #: Messages that are looked at for one claim: more than are taken, because other services are taking of them just now.
 SEEN_AT_ONCE = 100
 
 
+_INBOX = table_of(InboxItem)
 #: Built once: that takes longer than running it.
 _FINISH = (
-    update(cast(Table, InboxItem.__table__))
-    .where(InboxItem.id.in_(bindparam("ids", expanding=True)))
+    update(_INBOX)
+    .where(_INBOX.c.id.in_(bindparam("ids", expanding=True)))
     .where(
         or_(
-            InboxItem.claimed_by == bindparam("holder"),
-            InboxItem.claimed_by.is_(None),
-            InboxItem.id != bindparam("first"),
+            _INBOX.c.claimed_by == bindparam("holder"),
+            _INBOX.c.claimed_by.is_(None),
+            _INBOX.c.id != bindparam("first"),
         )
     )
     .values(state="answered", done_at=bindparam("now"), topic=bindparam("topic"))
@@ -93,9 +94,9 @@ def _locked() -> Select[InboxItem]:
 
 @cache
 def _ours() -> ReturningUpdate[int]:
-    ours = update(cast(Table, InboxItem.__table__)).where(InboxItem.id.in_(bindparam("ids", expanding=True)))
-    ours = ours.where(InboxItem.sender_id.not_in(_in_hand())).values(claimed_by=bindparam("holder"))
-    return ours.returning(InboxItem.id)
+    ours = update(_INBOX).where(_INBOX.c.id.in_(bindparam("ids", expanding=True)))
+    ours = ours.where(_INBOX.c.sender_id.not_in(_in_hand())).values(claimed_by=bindparam("holder"))
+    return ours.returning(_INBOX.c.id)
 
 
 def _claimable(item: type[InboxItem]) -> tuple[ColumnElement[bool], ...]:

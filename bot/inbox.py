@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, Integer, Select, Table, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Insert, Integer, Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from bot.models import Button, Conversation, InboxItem, MessageKind, OutboxItem, RemoteFile
 from bot.oldest import oldest_waiting
-from handoff.database import dialect_of, insert_for, insert_new
+from handoff.database import dialect_of, insert_for, insert_new, table_of
 from handoff.identifiers import ADDRESS
 from handoff.identity import keep_address
 from handoff.log_lines import follow
@@ -43,8 +43,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u2
 
 
 # Statements of every message are built once: that takes longer than running them.
-_KEPT = select(InboxItem.id).where(InboxItem.key == bindparam("key"))
-_PAUSED_UNTIL = select(Conversation.paused_until).where(Conversation.sender_id == bindparam("sender_id"))
+_INBOX, _CONVERSATIONS = table_of(InboxItem), table_of(Conversation)
+_KEPT = select(_INBOX.c.id).where(_INBOX.c.key == bindparam("key"))
+_PAUSED_UNTIL = select(_CONVERSATIONS.c.paused_until).where(_CONVERSATIONS.c.sender_id == bindparam("sender_id"))
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def keep_language(session: Session, sender_id: str, channel: str, language: str)
 
 @cache
 def _language(dialect: str) -> Insert:
-    new = insert_for(dialect)(cast(Table, Conversation.__table__))
+    new = insert_for(dialect)(_CONVERSATIONS)
     said = new.excluded.language
-    changed = Conversation.language != said
+    changed = _CONVERSATIONS.c.language != said
     return new.on_conflict_do_update(index_elements=["sender_id"], set_={"language": said}, where=changed)
 
 

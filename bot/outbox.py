@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import cast
 
-from sqlalchemy import Integer, Select, Table, bindparam, insert, select, update
+from sqlalchemy import Integer, Select, bindparam, insert, select, update
 from sqlalchemy.exc import DBAPIError, NoResultFound
 from sqlalchemy.orm import Session
 
@@ -20,7 +19,7 @@ from bot.channel import Channel, MaybeSent, SendLater, SendRefused
 from bot.metrics import DELIVERY_SECONDS, SEND_SECONDS, SENDS
 from bot.models import Button, OutboxItem
 from bot.oldest import oldest_waiting
-from handoff.database import Database, dialect_of, insert_new
+from handoff.database import Database, dialect_of, insert_new, table_of
 from handoff.log_lines import follow, followed
 
 log = logging.getLogger(__name__)
@@ -44,11 +43,12 @@ LONGEST_WAIT = timedelta(minutes=5)
 
 
 # Statements of every message are built once: that takes longer than running them.
-_ADD_BUTTONS = insert(cast(Table, Button.__table__))
+_OUTBOX = table_of(OutboxItem)
+_ADD_BUTTONS = insert(table_of(Button))
 _SENT = (
-    update(cast(Table, OutboxItem.__table__))
-    .where(OutboxItem.id == bindparam("item"))
-    .values(state="sent", remote_id=bindparam("remote"), sent_at=bindparam("now"), attempts=OutboxItem.attempts + 1)
+    update(_OUTBOX)
+    .where(_OUTBOX.c.id == bindparam("item"))
+    .values(state="sent", remote_id=bindparam("remote"), sent_at=bindparam("now"), attempts=_OUTBOX.c.attempts + 1)
 )
 
 
