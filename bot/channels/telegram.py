@@ -8,16 +8,15 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TypeVar
 
-import httpx
 from aiolimiter import AsyncLimiter
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, LinkPreviewOptions
 from telegram.constants import ChatAction
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, RetryAfter, TelegramError
 from telegram.ext import ExtBot
-from telegram.request import HTTPXRequest
 
 from bot.channel import FileGone, MaybeSent, SendLater, SendRefused
 from bot.channels.pace import Pace
+from bot.channels.telegram_request import NOT_SENT, TelegramRequest
 from bot.models import OutboxItem, RemoteFile
 from handoff.files import MAX_FILE_BYTES, FileTooLarge
 
@@ -56,8 +55,7 @@ class TelegramChannel:
 
     def new_bot(self, kind: type[B]) -> B:
         """A client of its own connections: one that got stuck must not hold up the others."""
-        calls = HTTPXRequest(connection_pool_size=CONNECTIONS, pool_timeout=5, read_timeout=ANSWER_S)
-        polls = HTTPXRequest(connection_pool_size=4, pool_timeout=5)
+        calls, polls = TelegramRequest(CONNECTIONS, ANSWER_S), TelegramRequest(4)
         api, files = self._bases
         return kind(self._token, base_url=api, base_file_url=files, request=calls, get_updates_request=polls)
 
@@ -124,7 +122,7 @@ def _known(error: TelegramError) -> SendLater | SendRefused | None:
             return SendRefused(str(error), unreachable="chat not found" in str(error).lower())
         case InvalidToken():
             return SendLater(f"TELEGRAM_TOKEN is not accepted: {error}")
-    if isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+    if isinstance(error.__cause__, NOT_SENT):
         return SendLater(f"Telegram cannot be reached: {error}")
     return None
 

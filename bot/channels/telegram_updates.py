@@ -127,11 +127,14 @@ class TelegramIntake:
         except TelegramError as error:
             raise MessengerAway(f"Telegram: {error}") from error
         finally:
-            with suppress(TelegramError, TimeoutError):
-                async with asyncio.timeout(STOP_S):
-                    if updater.running:
-                        await updater.stop()
-                    await updater.shutdown()
+            try:
+                with suppress(TelegramError, TimeoutError):
+                    async with asyncio.timeout(STOP_S):
+                        if updater.running:
+                            await updater.stop()
+            finally:
+                # Not by the Updater, which leaves a bot open that never answered, or whose time to stop was up.
+                await bot.shutdown()
 
     def _polled(self) -> None:
         self.polled_at = time.monotonic()
