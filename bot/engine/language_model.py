@@ -45,7 +45,7 @@ class LanguageModel:
         self._after = {word: (sum(following.values()), len(following)) for word, following in pairs.items()}
         self._letters = _letters_of(self.words)
         self._seen = {context: sum(following.values()) for context, following in self._letters.items()}
-        self.letter = lru_cache(maxsize=100_000)(self._letter)
+        self.letter = lru_cache(maxsize=20_000)(self._letter)
         self.word = lru_cache(maxsize=20_000)(self._word)
 
     @classmethod
