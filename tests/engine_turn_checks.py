@@ -351,6 +351,31 @@ def check_the_next_start_reads_what_was_said() -> None:
         assert texts(spoken(again(live), "four")) == ["one", "two", "three", "four"]
 
 
+def check_a_conversation_is_read_as_rasa_reads_it() -> None:
+    """Its latest session, wherever the rows of the table stand and whatever they lack; each event the same."""
+    assert "[json.loads(event.data) for event in serialised_events]" in inspect.getsource(SQLTrackerStore._retrieve)
+    long_ago, later = 1_000.0, 2_000.0
+    first = [ActionExecuted("action_session_start"), SessionStarted(timestamp=long_ago), UserUttered("one")]
+    late = [SessionStarted(timestamp=later), UserUttered("two", timestamp=later), BotUttered("?", timestamp=long_ago)]
+    form = [ActiveLoop("case_form"), SlotSet("order_number", "1"), LoopInterrupted(True), Restarted()]
+    with store() as live:
+        for number, events in enumerate(
+            ([], first[2:], first, [*first, *late], [*late, *form], [*late, *late, *first])
+        ):
+            sender_id = f"web:{number}"
+            with live.engine.begin() as connection:
+                for event in events:
+                    connection.execute(live._add, trackers._row(sender_id, event))
+                if number % 2:
+                    lacking = "UPDATE events SET timestamp = NULL WHERE sender_id = :sender_id AND type_name = 'bot'"
+                    connection.execute(sa.text(lacking), {"sender_id": sender_id})
+            rasas, ours = asyncio.run(SQLTrackerStore.retrieve(live, sender_id)), read(live, sender_id)
+            assert bool(rasas) == bool(ours) == bool(events), number
+            if rasas and ours:
+                assert [e.as_dict() for e in ours.events] == [e.as_dict() for e in rasas.events], number
+                assert ours.current_state() == rasas.current_state(), number
+
+
 def check_what_another_process_wrote_or_erased_counts() -> None:
     with store() as live:
         spoken(live, "one")
