@@ -30,6 +30,7 @@ from rasa.shared.core.events import (
     ActionExecuted,
     ActiveLoop,
     BotUttered,
+    Event,
     LoopInterrupted,
     Restarted,
     SessionStarted,
@@ -37,11 +38,13 @@ from rasa.shared.core.events import (
     UserUttered,
 )  # fmt: skip
 from rasa.shared.core.trackers import DialogueStateTracker
+from rasa.shared.utils.common import all_subclasses
 from rasa.utils.endpoints import EndpointConfig
 
 from bot.engine import recent_states, short_calls, trackers
 from bot.engine.answers import Answers
 from bot.engine.channel import Channel
+from bot.engine.event_types import remember_types
 from bot.engine.plan import plan_once
 from bot.engine.tracker_copy import copy_state
 from bot.engine.trackers import LiveTrackers, PlayedElsewhere, fail_loudly
@@ -374,6 +377,22 @@ def check_a_conversation_is_read_as_rasa_reads_it() -> None:
             if rasas and ours:
                 assert [e.as_dict() for e in ours.events] == [e.as_dict() for e in rasas.events], number
                 assert ours.current_state() == rasas.current_state(), number
+
+
+def check_an_event_is_of_the_type_that_rasa_finds() -> None:
+    """Every kind there is, one that no longer is, and one that never was, which is an error each time."""
+    rasas = Event.resolve_by_type
+    assert "rasa.shared.utils.common.all_subclasses(Event)" in inspect.getsource(rasas)
+    try:
+        remember_types()
+        for name in (*(kind.type_name for kind in all_subclasses(Event)), "topic"):
+            assert Event.resolve_by_type(name) is Event.resolve_by_type(name) is rasas(name), name
+        assert Event.resolve_by_type("nothing", SlotSet) is SlotSet
+        for _ in range(2):
+            with contextlib.suppress(ValueError):
+                raise AssertionError(Event.resolve_by_type("nothing"))
+    finally:
+        Event.resolve_by_type = staticmethod(rasas)
 
 
 def check_what_another_process_wrote_or_erased_counts() -> None:

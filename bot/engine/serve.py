@@ -50,6 +50,7 @@ def main() -> None:
     from rasa.__main__ import main as rasa
 
     from bot.engine.action_schema import compile_once
+    from bot.engine.event_types import remember_types
     from bot.engine.model_domain import read_domain_once
     from bot.engine.plan import plan_once
     from bot.engine.recent_states import look_back_only_so_far
@@ -60,7 +61,7 @@ def main() -> None:
     from bot.engine.whole_turns import fail_as_a_whole
 
     changes = (compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, fail_as_a_whole)
-    for change_rasa in (*changes, read_domain_once, tell_what_is_read):
+    for change_rasa in (*changes, read_domain_once, tell_what_is_read, remember_types):
         change_rasa()
     for watch in (keep_our_lines, time_parsing):
         watch()
