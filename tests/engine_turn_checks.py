@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import random
 import re
 import tempfile
 import threading
@@ -21,6 +22,7 @@ from rasa.core.agent import Agent
 from rasa.core.channels.channel import CollectingOutputChannel, UserMessage
 from rasa.core.channels.rest import RestInput
 from rasa.core.lock_store import LockStore, RedisLockStore
+from rasa.core.policies.rule_policy import RulePolicy
 from rasa.core.processor import MessageProcessor
 from rasa.core.run import create_http_input_channels
 from rasa.core.tracker_store import FailSafeTrackerStore, SQLTrackerStore
@@ -28,6 +30,7 @@ from rasa.engine.runner.dask import DaskGraphRunner
 from rasa.shared.core.domain import Domain
 from rasa.shared.core.events import (
     ActionExecuted,
+    ActionExecutionRejected,
     ActiveLoop,
     BotUttered,
     Event,
@@ -46,6 +49,7 @@ from bot.engine.answers import Answers
 from bot.engine.channel import Channel
 from bot.engine.event_types import remember_types
 from bot.engine.plan import plan_once
+from bot.engine.rule_index import look_at_likely_rules
 from bot.engine.tracker_copy import copy_state
 from bot.engine.trackers import LiveTrackers, PlayedElsewhere, fail_loudly
 from bot.engine.turn_times import begin_turn, server_timing, time_parsing
@@ -313,6 +317,48 @@ def check_rules_see_the_latest_states_as_rasa_shows_them() -> None:
         finally:
             DialogueStateTracker.past_states = rasas
         assert ours[-8:] == shown[-8:], end
+
+
+def conversations(model: Domain, number: int) -> Iterator[DialogueStateTracker]:
+    """Trackers of whatever can happen, likely or not, of one to thirty events."""
+    dice = random.Random(number)
+    actions = [*model.action_names_or_texts, "action_listen", "case_form"]
+    for _ in range(number):
+        tracker = DialogueStateTracker(SENDER, model.slots)
+        for _ in range(dice.randint(1, 30)):
+            said = [ActionExecuted("action_listen"), UserUttered("?", {"name": dice.choice(model.intents)})]
+            done = [ActionExecuted(dice.choice(actions))]
+            form = [ActionExecuted("case_form"), ActiveLoop(dice.choice(("case_form", None)))]
+            slot = [SlotSet("marked_ticket", dice.choice(("1001", None))), SlotSet("requested_slot", None)]
+            left = [dice.choice((ActionExecutionRejected("case_form"), LoopInterrupted(True), Restarted()))]
+            tracker.update_with_events(dice.choice((said, said, done, form, slot, left)), model)
+        yield tracker
+
+
+def check_no_rule_that_applies_is_left_out() -> None:
+    """At each step of a real conversation and of many that nobody leads, as Rasa finds them among all."""
+    rasas = RulePolicy._get_possible_keys
+    assert "possible_keys = set(lookup.keys())" in inspect.getsource(rasas)
+    look_at_likely_rules()
+    ours, found, policies = RulePolicy._get_possible_keys, [], []
+
+    def both(self: RulePolicy, rules: dict[str, str], states: list[Any]) -> set[str]:
+        keys: set[str] = rasas(self, rules, states)
+        assert ours(self, rules, states) == keys, states
+        found.extend(keys)
+        policies.append(self)
+        return keys
+
+    RulePolicy._get_possible_keys = both
+    try:
+        with store() as live:
+            conversation(live)
+            for tracker in conversations(live.domain, 300):
+                policies[0]._predict(tracker, live.domain)
+        assert both(policies[0], policies[0].lookup["rules"], [])
+    finally:
+        RulePolicy._get_possible_keys = rasas
+    assert len(set(found)) > len(policies[0].lookup["rules"]) / 2, len(set(found))
 
 
 def check_a_long_conversation_is_shortened_to_what_it_led_to() -> None:

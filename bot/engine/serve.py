@@ -54,6 +54,7 @@ def main() -> None:
     from bot.engine.model_domain import read_domain_once
     from bot.engine.plan import plan_once
     from bot.engine.recent_states import look_back_only_so_far
+    from bot.engine.rule_index import look_at_likely_rules
     from bot.engine.short_calls import tell_what_is_read
     from bot.engine.tracker_copy import copy_state
     from bot.engine.trackers import fail_loudly
@@ -61,7 +62,8 @@ def main() -> None:
     from bot.engine.whole_turns import fail_as_a_whole
 
     changes = (compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, fail_as_a_whole)
-    for change_rasa in (*changes, read_domain_once, tell_what_is_read, remember_types):
+    more_changes = (read_domain_once, tell_what_is_read, remember_types, look_at_likely_rules)
+    for change_rasa in changes + more_changes:
         change_rasa()
     for watch in (keep_our_lines, time_parsing):
         watch()
