@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import rasa.__main__
 import rasa.utils.common
 import sqlalchemy as sa
@@ -48,6 +49,7 @@ from bot.engine import recent_states, short_calls, trackers
 from bot.engine.answers import Answers
 from bot.engine.channel import Channel
 from bot.engine.event_types import remember_types
+from bot.engine.kept_connections import keep_connections
 from bot.engine.plan import plan_once
 from bot.engine.rule_index import look_at_likely_rules
 from bot.engine.tracker_copy import copy_state
@@ -191,6 +193,72 @@ def check_an_action_is_told_what_it_reads() -> None:
     assert all({"intent", "manner"} == set(event["parse_data"]) for event in told if event["event"] == "user")
     assert call["tracker"]["latest_message"]["response_selector"]
     assert len(json.dumps(call)) < 12_000
+
+
+class Actions:
+    """A server that keeps what it is sent, connection by connection; it hangs up instead of answering some calls."""
+
+    def __init__(self, *hang_up_at: int) -> None:
+        self.heard: list[list[bytes]] = []
+        self._hang_up_at = hang_up_at
+
+    async def __aenter__(self) -> EndpointConfig:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        login = {"username": "engine", "password": "secret"}
+        url = f"http://127.0.0.1:{port}/webhook"
+        return EndpointConfig(url, {"a": "b"}, {"X-From": "engine"}, login, token="t")
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heard.append(calls := [])
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                calls.append(head + await reader.readexactly(int(re.search(rb"Length: (\d+)", head).group(1))))
+                if sum(map(len, self.heard)) in self._hang_up_at:
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+
+async def calls(actions: Actions, number: int) -> list[list[bytes]]:
+    """What the server of the actions hears on each connection, its port left out."""
+    async with actions as endpoint:
+        for text in range(number):
+            assert await endpoint.request(json={"text": text}, method="post", timeout=9) == {}
+    return [[re.sub(rb"127.0.0.1:\d+", b"", call) for call in heard] for heard in actions.heard]
+
+
+def check_a_call_of_an_action_is_rasas_on_a_connection_that_is_kept() -> None:
+    """Byte by byte; and one that met the other side's hanging up is made once more, on a connection of its own."""
+    rasas, rasas_session = EndpointConfig.request, EndpointConfig.session
+    assert "async with self.session() as session" in inspect.getsource(rasas)
+    [one], [two], [three] = asyncio.run(calls(Actions(), 3))
+    keep_connections()
+    try:
+        assert asyncio.run(calls(Actions(), 3)) == [[one, two, three]]
+        assert asyncio.run(calls(Actions(2), 3)) == [[one, two], [two], [three]]
+
+        async def gives_up() -> None:
+            endpoint = EndpointConfig("http://127.0.0.1:9/webhook")
+            async with endpoint.session() as ours, rasas_session(endpoint) as theirs:
+                assert ours.timeout == theirs.timeout
+            for broken, problem in ((2, aiohttp.ServerDisconnectedError), (0, aiohttp.ClientConnectorError)):
+                actions = Actions(*range(1, broken + 1))
+                async with actions as listening:
+                    try:
+                        await (listening if broken else endpoint).request(json={}, method="post")
+                    except problem:
+                        assert sum(map(len, actions.heard)) == broken
+                        continue
+                    raise AssertionError("nobody heard of it")
+
+        asyncio.run(gives_up())
+    finally:
+        EndpointConfig.request, EndpointConfig.session = rasas, rasas_session
 
 
 def check_rasa_still_passes_over_what_breaks() -> None:
