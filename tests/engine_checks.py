@@ -32,6 +32,7 @@ from rasa.shared.core.trackers import DialogueStateTracker  # noqa: E402
 from rasa.shared.importers.importer import TrainingDataImporter  # noqa: E402
 from rasa.shared.nlu.training_data.message import Message  # noqa: E402
 from rasa.shared.nlu.training_data.training_data import TrainingData  # noqa: E402
+from rasa.shared.utils.schemas.events import EVENT_SCHEMA  # noqa: E402
 
 from bench.spellings import WAYS, came_back, rounds, training_lines  # noqa: E402
 from bot.engine.action_schema import compile_once  # noqa: E402
@@ -885,21 +886,34 @@ def check_rasas_rest_channel_answers_an_empty_list_when_a_turn_breaks() -> None:
 
 
 def check_answers_of_actions_are_checked_as_rasa_would() -> None:
-    """With a schema compiled once; and Rasa still does what that replaces."""
+    """With schemas compiled once, one for each type of event; and Rasa still does what that replaces."""
     rasas = RemoteAction._validate_action_result
     assert "validate(result, self.action_response_format_spec())" in inspect.getsource(rasas)
     action = RemoteAction("action_x", None)
-    good = {"events": [{"event": "slot", "name": "language", "value": "ru"}], "responses": [{"text": "x"}]}
+    names = [one["properties"]["event"]["const"] for one in EVENT_SCHEMA["oneOf"]]
+    assert len(set(names)) == len(names) == 23, names
+
+    slot = {"event": "slot", "name": "language", "value": "ru"}
+    events = [{"event": name, "timestamp": 1.0, "name": "x", "value": None, "entities": []} for name in names]
+    wrong: list[Any] = [None, "slot", [slot], {}, {"event": "slot"}, slot | {"event": None}, slot | {"event": ["slot"]}]
+    wrong += [slot | {"event": "Slot"}, slot | {"event": "nothing"}, slot | {"name": None}, slot | {"timestamp": "now"}]
+    wrong += [slot | {"metadata": []}, {"event": "entities"}, {"event": "entities", "entities": [{"entity": "x"}]}]
+    wrong += [{"event": "user", "text": 1}, {"event": "user", "parse_data": {"intent": []}}]
+    answers: list[tuple[Any, bool]] = [({"events": [event]}, event not in wrong) for event in events + wrong]
+    answers += [({"events": [slot, event, slot]}, event not in wrong) for event in events + wrong]
+    answers += [({"events": [slot], "responses": [{"text": "x"}]}, True), ({}, True), ({"more": 1}, True)]
+    answers += [({"events": "none"}, False), ({"events": None}, False), ({"responses": ["x"]}, False), (None, False)]
+
+    def takes(check: Any, answer: Any) -> bool:
+        try:
+            return bool(check(action, answer))
+        except ValidationError:
+            return False
+
     try:
         compile_once()
-        assert action._validate_action_result(good)
-        for wrong in ({"events": "none"}, {"events": [{"event": "slot"}]}, {"responses": ["x"]}):
-            for check in (rasas, RemoteAction._validate_action_result):
-                try:
-                    check(action, wrong)
-                except ValidationError:
-                    continue
-                raise AssertionError(f"{wrong} was taken")
+        for answer, good in answers:
+            assert takes(rasas, answer) is takes(RemoteAction._validate_action_result, answer) is good, answer
     finally:
         RemoteAction._validate_action_result = rasas
 
