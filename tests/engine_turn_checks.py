@@ -387,6 +387,42 @@ def check_rules_see_the_latest_states_as_rasa_shows_them() -> None:
         assert ours[-8:] == shown[-8:], end
 
 
+def check_states_are_shown_anew_when_something_has_happened() -> None:
+    """To a tracker that grows and to its copies; and whoever changes what was shown changes nothing."""
+    rasas, played = DialogueStateTracker.past_states, Domain.states_for_tracker_history
+    whole, times = domain(), []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        times.append(arguments)
+        return played(*arguments, **options)
+
+    recent_states.look_back_only_so_far()
+    Domain.states_for_tracker_history = counted
+    try:
+        growing = DialogueStateTracker(SENDER, whole.slots)
+        for number in range(12):
+            for event in (ActionExecuted("action_listen"), UserUttered("?", {"name": f"faq{number % 2}"})):
+                copied = copy_of(growing)
+                for tracker in (growing, copied):
+                    tracker.update(event)
+                    times.clear()
+                    for _ in range(2):
+                        shown = tracker.past_states(whole)
+                        assert shown == played(whole, recent_states._recent(tracker))
+                        shown[-1].setdefault("user", {}).clear()
+                    assert len(times) == 1
+                assert growing.past_states(whole, omit_unset_slots=True)
+                assert len(times) == 2
+    finally:
+        DialogueStateTracker.past_states, Domain.states_for_tracker_history = rasas, played
+
+
+def copy_of(tracker: DialogueStateTracker) -> DialogueStateTracker:
+    """As an action gets it."""
+    with quickened():
+        return tracker.copy()
+
+
 def conversations(model: Domain, number: int) -> Iterator[DialogueStateTracker]:
     """Trackers of whatever can happen, likely or not, of one to thirty events."""
     dice = random.Random(number)
