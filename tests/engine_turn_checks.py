@@ -48,6 +48,7 @@ from rasa.utils.endpoints import EndpointConfig
 from bot.engine import recent_states, short_calls, trackers
 from bot.engine.answers import Answers
 from bot.engine.channel import Channel
+from bot.engine.empty_domain import remember_emptiness
 from bot.engine.event_types import remember_types
 from bot.engine.kept_connections import keep_connections
 from bot.engine.plan import plan_once
@@ -328,6 +329,17 @@ def check_rasa_still_sets_up_its_log_where_we_keep_it_from() -> None:
     """`bot.engine.log`: colours in one place, and sanic's loggers closed towards the root."""
     assert "rasa.utils.io.configure_colored_logging(log_level)" in inspect.getsource(rasa.__main__.main)
     assert "error_logger.propagate = False" in inspect.getsource(rasa.utils.common.update_sanic_log_level)
+
+
+def check_a_domain_is_as_empty_as_rasa_says() -> None:
+    rasas = Domain.is_empty
+    assert "self.as_dict() == Domain.empty().as_dict()" in inspect.getsource(rasas)
+    remember_emptiness()
+    try:
+        for one in (domain(), Domain.empty(), Domain.from_dict({}), Domain.from_dict({"intents": ["a"]})):
+            assert one.is_empty() is rasas(one)
+    finally:
+        Domain.is_empty = rasas
 
 
 def check_rasa_still_runs_its_graph_by_dask() -> None:

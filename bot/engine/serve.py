@@ -50,6 +50,7 @@ def main() -> None:
     from rasa.__main__ import main as rasa
 
     from bot.engine.action_schema import compile_once
+    from bot.engine.empty_domain import remember_emptiness
     from bot.engine.event_types import remember_types
     from bot.engine.kept_connections import keep_connections
     from bot.engine.model_domain import read_domain_once
@@ -62,9 +63,11 @@ def main() -> None:
     from bot.engine.turn_times import time_parsing
     from bot.engine.whole_turns import fail_as_a_whole
 
-    changes = (compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, fail_as_a_whole)
-    more_changes = (read_domain_once, tell_what_is_read, remember_types, look_at_likely_rules, keep_connections)
-    for change_rasa in changes + more_changes:
+    changes = (
+        compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, fail_as_a_whole, read_domain_once,
+        tell_what_is_read, remember_types, look_at_likely_rules, keep_connections, remember_emptiness,
+    )  # fmt: skip
+    for change_rasa in changes:
         change_rasa()
     for watch in (keep_our_lines, time_parsing):
         watch()
