@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import inspect
@@ -45,7 +46,7 @@ from rasa.shared.core.trackers import DialogueStateTracker
 from rasa.shared.utils.common import all_subclasses
 from rasa.utils.endpoints import EndpointConfig
 
-from bot.engine import recent_states, short_calls, trackers
+from bot.engine import debug_copies, recent_states, short_calls, trackers
 from bot.engine.answers import Answers
 from bot.engine.channel import Channel
 from bot.engine.empty_domain import remember_emptiness
@@ -329,6 +330,16 @@ def check_rasa_still_sets_up_its_log_where_we_keep_it_from() -> None:
     """`bot.engine.log`: colours in one place, and sanic's loggers closed towards the root."""
     assert "rasa.utils.io.configure_colored_logging(log_level)" in inspect.getsource(rasa.__main__.main)
     assert "error_logger.propagate = False" in inspect.getsource(rasa.utils.common.update_sanic_log_level)
+
+
+def check_rasa_still_copies_for_its_debug_log_alone() -> None:
+    """What `copy_nothing_for_debug` replaces: no deep copy outside, and a level that is off copies all the same."""
+    for module, copies in zip(debug_copies.MODULES, (6, 1, 3), strict=True):
+        source = inspect.getsource(module)
+        logged = [ast.unparse(line) for line in ast.walk(ast.parse(source)) if isinstance(line, ast.Call)]
+        logged = [line for line in logged if line.startswith("structlogger.debug(")]
+        assert sum(line.count("copy.deepcopy(") for line in logged) == copies, module
+        assert len(re.findall(r"(?<![\w.])copy\b", source)) == copies + 1, module  # and its import
 
 
 def check_a_domain_is_as_empty_as_rasa_says() -> None:

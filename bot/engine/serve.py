@@ -50,6 +50,7 @@ def main() -> None:
     from rasa.__main__ import main as rasa
 
     from bot.engine.action_schema import compile_once
+    from bot.engine.debug_copies import copy_nothing_for_debug
     from bot.engine.empty_domain import remember_emptiness
     from bot.engine.event_types import remember_types
     from bot.engine.kept_connections import keep_connections
@@ -66,6 +67,7 @@ def main() -> None:
     changes = (
         compile_once, plan_once, copy_state, look_back_only_so_far, fail_loudly, fail_as_a_whole, read_domain_once,
         tell_what_is_read, remember_types, look_at_likely_rules, keep_connections, remember_emptiness,
+        copy_nothing_for_debug,
     )  # fmt: skip
     for change_rasa in changes:
         change_rasa()
