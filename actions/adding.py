@@ -22,8 +22,8 @@ async def add(services: Services, tracker: Tracker, ticket: Ticket, text: str) -
     def work(session: Session) -> None:
         now = services.now()
         files = unattached_files(session, tracker.sender_id, now - FILES_BELONG)
-        key, urgent = message_key(tracker), times_angry(tracker) > 0
-        add_to_ticket(session, ticket.number, text, files, key, services.desk, now, urgent=urgent)
+        key, angry = message_key(tracker), times_angry(tracker) > 0
+        add_to_ticket(session, ticket.number, text, files, key, services.desk, now, angry=angry)
 
     await services.database.run(work)
     services.letters_waiting()

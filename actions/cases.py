@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 from actions.adding import add, other_address, ticket_words
 from actions.conversation import (
     GENERAL_TOPIC,
-    URGENT_TOPICS,
     customers_words,
     display_name,
     form_was_open,
@@ -23,7 +22,7 @@ from actions.conversation import (
     times_angry,
     topic,
     transcript,
-    was_angry,
+    urgency,
 )
 from actions.form import (
     CLOSE_FORM,
@@ -303,7 +302,7 @@ async def _hand_over(
         topic=about,
         topic_title=services.titles.get(about, {}).get(spoken, about),
         transcript=transcript(tracker),
-        urgent=about.startswith(URGENT_TOPICS) or was_angry(tracker),
+        urgent_for=urgency(tracker, about),
         claimed_order=number,
         claimed_address=address,
         own_words=str(tracker.get_slot(WORDS) or ""),

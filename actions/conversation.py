@@ -8,6 +8,7 @@ from typing import Any
 from rasa_sdk.interfaces import Tracker
 
 from handoff.identifiers import ADDRESS_REFERENCE
+from handoff.models import Urgency
 from handoff.tickets import Line
 
 #: Routes whose messages carry a topic a ticket can be about.
@@ -16,8 +17,8 @@ CASE_ROUTES = ("case", "complaint", "human")
 #: What a ticket is about when the customer only wants a person.
 GENERAL_TOPIC = "human/human_request"
 
-#: Apologies come first here, and the agents see it first.
-URGENT_TOPICS = ("complaint/",)
+#: Complaints come first; this one is about how somebody speaks.
+COMPLAINTS, ANGRY_TOPIC = "complaint/", "complaint/anger"
 
 
 def message_key(tracker: Tracker) -> str:
@@ -108,9 +109,12 @@ def times_angry(tracker: Tracker) -> int:
     return sum(angry) if angry and angry[-1] else 0
 
 
-def was_angry(tracker: Tracker) -> bool:
-    """Whether any message was angry: then the ticket is urgent."""
-    return any(_is_angry(event) for event in told_events(tracker) if event["event"] == "user")
+def urgency(tracker: Tracker, about: str) -> Urgency | None:
+    """Why a ticket about this topic is urgent, if it is: a complaint, or any angry message so far."""
+    if about.startswith(COMPLAINTS) and about != ANGRY_TOPIC:
+        return "complaint"
+    angry = any(_is_angry(event) for event in told_events(tracker) if event["event"] == "user")
+    return "anger" if angry or about == ANGRY_TOPIC else None
 
 
 def customers_words(tracker: Tracker, *, back: int = 0) -> str:

@@ -75,7 +75,8 @@ def keep_mark(session: Session, number: int, mark: int, words: str, key: str, de
     if row.words:
         add_entry(session, ticket, "customer", "note", row.words, now, source_key="words with the mark")
     if mark < LOWEST_GOOD:
-        ticket.state, ticket.priority = "open", "urgent"
+        ticket.state = "open"
+        ticket.make_urgent("mark")
         facts = {"mark": mark, "words": row.words, "urgent": ""}
         post_letter(session, ticket, desk, "agents", "low_mark", f"mark:{number}", facts, now)
     return _taken(mark)

@@ -26,6 +26,8 @@ FIRST_TICKET_NUMBER = 1001
 
 Audience = Literal["agents", "customer"]
 LetterState = Literal["waiting", "sending", "sent", "stuck", "dismissed"]
+#: Why a ticket is answered before others: how the customer spoke, what it is about, a promise not kept, a low mark.
+Urgency = Literal["anger", "complaint", "late", "mark"]
 Outcome = Literal["threaded", "new", "ignored", "bounce", "duplicate", "quarantined", "refused"]
 
 
@@ -98,12 +100,17 @@ class Ticket(Base):
     claimed_order: Mapped[str | None] = mapped_column(Text)
     match_at: Mapped[datetime | None] = mapped_column(index=True)
     priority: Mapped[Literal["normal", "urgent"]] = mapped_column(String(8), default="normal")
+    urgent_for: Mapped[Urgency | None] = mapped_column(String(16))
     agent_names: Mapped[dict[str, str]] = mapped_column(JSON)
     suggested_compensation: Mapped[str | None] = mapped_column(String(64))
     snapshot: Mapped[dict[str, Any]] = mapped_column(JSON)
     opened_at: Mapped[datetime] = mapped_column(index=True)
     answer_by: Mapped[datetime]
     first_answer_at: Mapped[datetime | None]
+
+    def make_urgent(self, reason: Urgency) -> None:
+        """Let it be answered before others; the letters say the latest reason."""
+        self.priority, self.urgent_for = "urgent", reason
 
     @property
     def shown_order(self) -> str | None:

@@ -36,7 +36,7 @@ from handoff.mail.compose import Attachment, moment
 from handoff.mail.posting import post_letter
 from handoff.mail.reading import ReadLetter, header, read_letter, storable
 from handoff.metrics import TICKETS
-from handoff.models import LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
+from handoff.models import LetterIn, LetterOut, StoredFile, Ticket, TicketEntry, Urgency
 from handoff.promises import promise_text, promised
 from handoff.words import words
 
@@ -87,7 +87,7 @@ class Case:
     topic: str
     topic_title: str
     transcript: tuple[Line, ...]
-    urgent: bool
+    urgent_for: Urgency | None
     claimed_order: str | None
     claimed_address: str | None
     own_words: str = ""
@@ -168,7 +168,7 @@ def open_ticket_by_letter(
         topic=LETTER_TOPIC,
         topic_title=header(read.message, "Subject")[:SUBJECT_LENGTH] or words(customer.language)["no_subject"],
         transcript=(Line("customer", text, now),),
-        urgent=False,
+        urgent_for=None,
         claimed_order=None,
         claimed_address=None,
         own_words=text,
@@ -206,9 +206,9 @@ def add_to_ticket(
     desk: Desk,
     now: datetime,
     *,
-    urgent: bool = False,
+    angry: bool = False,
 ) -> bool:
-    """Add what the customer wrote or sent in the conversation to his ticket and tell the agents; `urgent` raises it.
+    """Add what the customer wrote or sent in the conversation to his ticket and tell the agents; anger raises it.
 
     Returns:
         False when `key` was added before; nothing happens then.
@@ -219,8 +219,8 @@ def add_to_ticket(
     ticket, text = find_ticket(session, number), storable(text)
     if not add_entry(session, ticket, "customer", "chat", text, now, source_key=f"added:{key}"):
         return False
-    if urgent:
-        ticket.priority = "urgent"
+    if angry:
+        ticket.make_urgent("anger")
     for file in files:
         file.ticket_number = number
     lines = [Line("customer", text, now)] if text else []
@@ -326,7 +326,7 @@ def _merge(session: Session, ticket: Ticket, same: Ticket, requester: Requester,
             for entry in session.scalars(said.order_by(TicketEntry.id))
             if entry.author in ("customer", "bot")
         ),
-        urgent=ticket.priority == "urgent",
+        urgent_for=ticket.urgent_for,
         claimed_order=None,
         claimed_address=None,
     )
@@ -406,8 +406,8 @@ def _same_case(session: Session, topic: str, requester: Requester | None) -> Tic
 
 def _join(session: Session, ticket: Ticket, case: Case, files: Sequence[Attachment], desk: Desk, now: datetime) -> None:
     """Add what the ticket does not have yet, and tell the agents in its thread."""
-    if case.urgent:
-        ticket.priority = "urgent"
+    if case.urgent_for:
+        ticket.make_urgent(case.urgent_for)
     chat = select(TicketEntry).where(TicketEntry.ticket_number == ticket.number, TicketEntry.kind == "chat")
     entries = session.scalars(chat).all()
     known = {(entry.author, entry.text, entry.at) for entry in entries}
@@ -455,7 +455,8 @@ def _new_ticket(session: Session, case: Case, requester: Requester | None, desk:
         order_number=requester.order.number if requester and requester.order else None,
         claimed_address=None if requester else case.claimed_address,
         claimed_order=None if requester else case.claimed_order,
-        priority="urgent" if case.urgent else "normal",
+        priority="urgent" if case.urgent_for else "normal",
+        urgent_for=case.urgent_for,
         agent_names=desk.shop.agent_for(case.sender_id),
         suggested_compensation=suggested_compensation(case.topic, late, overload=desk.shop.overload),
         snapshot=snapshot,

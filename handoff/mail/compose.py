@@ -152,7 +152,7 @@ def ticket_facts(desk: Desk, ticket: Ticket, language: str) -> dict[str, Any]:
         "verified": ticket.verified,
         "disputed": ticket.disputed,
         "waits": ticket.match_at is not None,
-        "urgent": _urgency(ticket, spoken) if ticket.priority == "urgent" else "",
+        "urgent": spoken["urgent"][ticket.urgent_for] if ticket.urgent_for else "",
         "claimed_order": one_line(ticket.claimed_order or "", 100),
         "claimed_address": one_line(ticket.claimed_address or "", 320),
         "opened_at": moment(desk, ticket.opened_at, language),
@@ -173,13 +173,6 @@ def _shown(order: dict[str, str], desk: Desk, spoken: dict[str, Any]) -> dict[st
         "sum": f"{order['sum'].strip()} {desk.shop.currency}" if bare else one_line(order["sum"], 100),
         "status": spoken["stages"].get(order["status"].strip().casefold(), one_line(order["status"], 100)),
     }
-
-
-def _urgency(ticket: Ticket, spoken: dict[str, Any]) -> str:
-    """Why the ticket is urgent: what it is about says so, or how the customer spoke."""
-    complaint = ticket.topic.startswith("complaint/") and ticket.topic != "complaint/anger"
-    why: str = spoken["urgent"]["complaint" if complaint else "anger"]
-    return why
 
 
 def moment(desk: Desk, at: datetime, language: str) -> str:

@@ -160,10 +160,13 @@ class TestOpenTicket:
 
         assert tickets()[0].order_number == "GW48213"
 
-    async def test_a_complaint_is_urgent(self, run, confirmed, tickets):
-        await run(OpenTicket, confirmed(about="complaint/anger"))
+    @pytest.mark.parametrize(
+        ("about", "reason"), [("complaint/anger", "anger"), ("complaint/slow_reply", "complaint"), ("case/delay", None)]
+    )
+    async def test_a_complaint_is_urgent(self, run, confirmed, tickets, about, reason):
+        await run(OpenTicket, confirmed(about=about))
 
-        assert tickets()[0].priority == "urgent"
+        assert tickets()[0].urgent_for == reason
 
     async def test_photos_sent_before_belong_to_the_case(self, run, confirmed, photo, tickets, database):
         photo("before")

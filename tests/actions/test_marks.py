@@ -24,7 +24,7 @@ async def ticket(database, services):
     """A ticket that this conversation opened; Maria's order is late."""
     customer = await services.crm.customer("c-1")
     order = await services.crm.order("47655")
-    case = Case("k0", SENDER, "web", "en", "", "case/delay", "Late order", (), False, None, None)
+    case = Case("k0", SENDER, "web", "en", "", "case/delay", "Late order", (), None, None, None)
     requester = Requester(customer, order, "maria.sokolova@mail.example")
     with database.session_scope() as session:
         return session.get(Ticket, open_ticket(session, case, requester, services.desk, NOW).number)

@@ -25,7 +25,7 @@ def code(database, desk):
     """The code in the letter about a case that web:a has opened."""
     customer = Customer("c-1", "Maria", "en", frozenset({"maria@mail.example"}))
     requester = Requester(customer, Order(ORDER, "c-1", ORDER), "maria@mail.example")
-    case = Case("k0", "web:a", "web", "en", "", "case/delay", "A late order", (), False, None, None)
+    case = Case("k0", "web:a", "web", "en", "", "case/delay", "A late order", (), None, None, None)
     with database.session_scope() as session:
         open_ticket(session, case, requester, desk, datetime.now(UTC))
         raw = session.scalars(select(LetterOut.raw).where(LetterOut.audience == "customer")).one()

@@ -104,7 +104,7 @@ async def test_a_whole_case_leaves_no_trace_of_anybody_in_the_log(
     assert await identify(services.database, crm, "web:a", "47655", "nobody@mail.example", NOW) is None
     requester = await identify(services.database, crm, "web:a", "47655", MARIA, NOW)
     words = Line("customer", item.text, NOW)
-    case = Case("k", "web:a", "web", "ru", "Маша", "case/delay", "Задержка", (words,), True, "47655", MARIA, "47655")
+    case = Case("k", "web:a", "web", "ru", "Маша", "case/delay", "Задержка", (words,), "anger", "47655", MARIA, "47655")
     with database.session_scope() as session:
         [token] = make_links(session, ["c-1"], NOW)
         number = open_ticket(session, case, requester, desk, NOW).number

@@ -58,7 +58,7 @@ def russian() -> tuple[Case, Requester]:
         promised_on=date(2026, 11, 18),
         placed_on=date(2026, 10, 24),
     )
-    return a_case(urgent=True, transcript=lines, own_words=lines[0].text), replace(requester, order=order)
+    return a_case(urgent_for="anger", transcript=lines, own_words=lines[0].text), replace(requester, order=order)
 
 
 def english() -> tuple[Case, Requester]:
@@ -111,7 +111,7 @@ def every_letter(session: Session, desk: Desk, language: str) -> Iterator[tuple[
         return name, letters(session)[-1]
 
     photo = keep_file(session, desk.data_dir, case.sender_id, PNG, "photo:2", LATER)
-    add_to_ticket(session, number, "https://shop.example/" + "x" * 120, [photo], "1", desk, LATER, urgent=True)
+    add_to_ticket(session, number, "https://shop.example/" + "x" * 120, [photo], "1", desk, LATER, angry=True)
     yield newest("follow_up")
     add_to_ticket(session, number, "", [photo], "2", desk, LATER)
     yield newest("follow_up_photo")
@@ -132,13 +132,15 @@ def every_letter(session: Session, desk: Desk, language: str) -> Iterator[tuple[
     note_bounce(session, sent, "550 5.1.1 no such user here", True, bounce, desk, LATER)
     yield newest("bounced")
     bound = open_ticket(
-        session, replace(case, key="b", urgent=False, topic="human/x"), replace(requester, order=None), desk, LATER
+        session, replace(case, key="b", urgent_for=None, topic="human/x"), replace(requester, order=None), desk, LATER
     )
     yield "ticket_bound", letters(session)[-2]
     assert bound.number != ticket.number
-    open_ticket(session, replace(case, key="v", topic="complaint/slow_reply", urgent=True), requester, desk, LATER)
+    open_ticket(
+        session, replace(case, key="v", topic="complaint/slow_reply", urgent_for="complaint"), requester, desk, LATER
+    )
     session.flush()
-    unverified = open_ticket(session, replace(case, key="u", urgent=False), None, desk, LATER).number
+    unverified = open_ticket(session, replace(case, key="u", urgent_for=None), None, desk, LATER).number
     yield newest("ticket_unverified")
     customer, order = requester.customer, requester.order
     assert order is not None

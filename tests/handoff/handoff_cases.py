@@ -96,7 +96,7 @@ def a_case(key: str = "case-1", **changes: object) -> Case:
             Line("customer", "Где мои джинсы? Обещали восемнадцатого", NOW),
             Line("bot", "Простите, что ждёте. Какой номер заказа?", NOW),
         ),
-        urgent=False,
+        urgent_for=None,
         claimed_order="GW-48213",
         claimed_address="maria@example.com",
         own_words="Где мои джинсы? Обещали восемнадцатого",

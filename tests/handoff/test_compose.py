@@ -19,7 +19,7 @@ EVIL = 'Маша"\r\nBcc: everybody@example.com\r\n\r\n<script>alert(1)</script>
 
 def test_the_agents_letter_carries_what_programs_rely_on(session: Session, desk: Desk) -> None:
     """The header fields are a contract with the agents' mail programs and with checks from outside."""
-    open_ticket(session, a_case(urgent=True), maria(), desk, NOW)
+    open_ticket(session, a_case(urgent_for="anger"), maria(), desk, NOW)
 
     letter = letters(session, "agents")[0]
     assert letter["From"] == '"Мария (Telegram)" <support@jeans.example>'

@@ -121,7 +121,7 @@ def test_a_low_mark_opens_the_ticket_as_urgent_and_tells_the_agents(session, des
     """A customer who was not helped comes before all others."""
     assert keep_mark(session, 1001, mark, "Никто не ответил\0", "m1", desk, LATER) == "low"
 
-    assert (closed.state, closed.priority) == ("open", "urgent")
+    assert (closed.state, closed.priority, closed.urgent_for) == ("open", "urgent", "mark")
     letter = letters(session, "agents")[-1]
     assert letter["X-Priority"] == "1"
     assert f"ОЦЕНКА {mark} ИЗ 5" in body(letter)

@@ -249,7 +249,7 @@ class TestAMatchWithAnOpenTicket:
         """No second confirmation; an answer that was written meanwhile goes out in the first one's thread."""
         with database.session_scope() as session:
             keep_file(session, desk.data_dir, "telegram:7", PNG, "update:1", NOW)
-        second = left(urgent=True)
+        second = left(urgent_for="anger")
         answered(database, desk, second, "Уже в пути.")
 
         for _ in range(2):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from runpy import run_path
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from handoff_cases import NOW, a_case
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 import handoff.models
 from handoff.database import Base, Database
-from handoff.models import Ticket, TypedAddress
+from handoff.entries import add_entry
+from handoff.models import Csat, Ticket, TypedAddress
 from handoff.tickets import Desk, open_ticket
 
 OURS = {
@@ -38,6 +41,32 @@ def test_models_and_migrations_agree(database: Database) -> None:
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     """Every start of the service migrates."""
     database.migrate()
+
+
+def test_tickets_that_were_urgent_before_get_their_reason(session: Session, desk: Desk) -> None:
+    """Migration 0013 finds it in what the tables tell."""
+    reasons = {
+        "case/delay": "late",
+        "complaint/anger": "anger",
+        "complaint/slow_reply": "complaint",
+        "case/refund": "mark",
+    }
+    for topic, reason in reasons.items():
+        number = open_ticket(session, a_case(topic, topic=topic), None, desk, NOW).number
+        ticket = session.get_one(Ticket, number)
+        ticket.priority = "urgent"
+        if reason == "late":
+            add_entry(session, ticket, "system", "note", "late", NOW, source_key="step:late")
+        if reason == "mark":
+            session.add(Csat(ticket_number=number, how="chat", asked_at=NOW, mark=2))
+    open_ticket(session, a_case("calm", topic="case/calm"), None, desk, NOW)
+    session.flush()
+
+    session.execute(text(run_path("migrations/versions/0013_urgency.py")["KNOWN"]))
+    session.expire_all()
+
+    found = {ticket.topic: ticket.urgent_for for ticket in session.scalars(select(Ticket))}
+    assert found == reasons | {"case/calm": None}
 
 
 def test_ticket_numbers_begin_at_1001(session: Session, desk: Desk) -> None:

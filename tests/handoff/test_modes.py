@@ -48,7 +48,7 @@ def a_letter(sender: str, to: str, text: str) -> bytes:
 
 def test_another_desk_takes_the_customer_for_the_requester(session: Session, external: Desk) -> None:
     """Reply-To is what desks read; a From of the customer's would be a forgery, and refused as one (SPF, DMARC)."""
-    open_ticket(session, a_case(urgent=True), maria(), external, NOW)
+    open_ticket(session, a_case(urgent_for="anger"), maria(), external, NOW)
 
     to_desk, _ = letters(session)
     assert to_desk["Reply-To"] == "maria@example.com"
@@ -87,7 +87,7 @@ def test_what_comes_later_reaches_the_desk_in_the_same_thread(session: Session, 
     """Photos, anger and "this was not me" still come through us; subject and References keep them together."""
     number = open_ticket(session, a_case(), maria(), external, NOW).number
     photo = keep_file(session, external.data_dir, "telegram:7", PNG, "update:9", LATER)
-    add_to_ticket(session, number, "Ну сколько можно!", [photo], "update:9", external, LATER, urgent=True)
+    add_to_ticket(session, number, "Ну сколько можно!", [photo], "update:9", external, LATER, angry=True)
     dispute_ticket(session, number, external, LATER)
 
     first, angry, disputed = letters(session, "agents")
@@ -185,7 +185,7 @@ def test_nobody_chooses_where_our_letters_go(
         own_words=said,
         claimed_order=claimed,
         claimed_address=claimed,
-        urgent=True,
+        urgent_for="anger",
     )
     order = Order("1", "c-1", shown, status=said, item=said, sum=said, address=said)
     customer = Customer("c-1", registered_name, "ru", frozenset({"maria@example.com"}))

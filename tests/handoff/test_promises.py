@@ -69,7 +69,8 @@ def test_a_day_without_an_answer(steps, session: Session, notices: RecordedNotic
     assert "СРОК ПРОШЁЛ" in body(late)
     assert "прошли уже сутки" in body(day_passed)
     assert "нового срока ему не называли" in body(late)
-    assert session.get_one(Ticket, 1001).priority == "urgent"
+    ticket = session.get_one(Ticket, 1001)
+    assert (ticket.priority, ticket.urgent_for) == ("urgent", "late")
 
 
 @pytest.mark.parametrize(

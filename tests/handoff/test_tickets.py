@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from handoff.crm.port import Customer
 from handoff.files import keep_file
 from handoff.mail.inbound import take_in
-from handoff.models import LetterOut, StoredFile, Ticket, TicketEntry
+from handoff.models import LetterOut, StoredFile, Ticket, TicketEntry, Urgency
 from handoff.tickets import (
     Desk,
     Line,
@@ -212,20 +212,34 @@ def test_order_facts_are_shown_as_people_write_them(
 
 
 @pytest.mark.parametrize(
-    ("topic", "why"),
+    ("reason", "why"),
     [
-        ("case/delay", "покупатель рассержен"),
-        ("complaint/anger", "покупатель рассержен"),
-        ("complaint/slow_reply", "жалоба"),
+        ("anger", "покупатель рассержен"),
+        ("complaint", "жалоба"),
+        ("late", "обещанное время ответа прошло"),
+        ("mark", "ответ не помог, оценка низкая"),
     ],
 )
-def test_an_urgent_letter_says_why(session: Session, desk: Desk, topic: str, why: str) -> None:
+def test_an_urgent_letter_says_why(session: Session, desk: Desk, reason: Urgency, why: str) -> None:
     """The word "urgent" alone teaches agents to ignore it."""
-    open_ticket(session, a_case(topic=topic, urgent=True), maria(), desk, NOW)
+    open_ticket(session, a_case(urgent_for=reason), maria(), desk, NOW)
 
     letter = letters(session, "agents")[0]
     assert f"СРОЧНО: {why}" in body(letter)
     assert f"СРОЧНО: {why}" in body(letter, "html")
+
+
+def test_the_latest_reason_to_hurry_is_named(session: Session, desk: Desk) -> None:
+    """Who waited in peace is not called angry, until he is."""
+    ticket = session.get_one(Ticket, open_ticket(session, a_case(), maria(), desk, NOW).number)
+    ticket.make_urgent("late")
+    for number, (text, angry) in enumerate([("Есть новости?", False), ("Сколько можно!", True)]):
+        add_to_ticket(session, ticket.number, text, [], str(number), desk, NOW, angry=angry)
+
+    first, calm, loud = letters(session, "agents")
+    assert "СРОЧНО" not in body(first)
+    assert "СРОЧНО: обещанное время ответа прошло" in body(calm)
+    assert "СРОЧНО: покупатель рассержен" in body(loud)
 
 
 def test_files_of_the_conversation_go_with_the_case(session: Session, desk: Desk) -> None:

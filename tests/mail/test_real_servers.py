@@ -44,7 +44,7 @@ def case(session, desk: Desk, address: str = MARIA) -> None:
         topic="case/delay",
         topic_title="Задержка заказа",
         transcript=(Line("customer", "Где мои джинсы?", NOW),),
-        urgent=False,
+        urgent_for=None,
         claimed_order=None,
         claimed_address=None,
     )
