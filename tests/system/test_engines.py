@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from bot.engine_process import MODEL
 from bot.rasa import RasaClient
@@ -112,7 +113,7 @@ def own(tmp_path: Path) -> Iterator[Running]:
 
 
 def test_a_model_is_swapped_under_traffic_and_a_broken_one_refused(own, tmp_path):
-    """Nobody waits for it, nothing is lost; and the end comes in time in the middle of going back."""
+    """No turn meets an engine that is away, nothing is lost; and the end comes in time in the middle of going back."""
     database = Database(f"sqlite:///{own.data_dir / 'support.db'}")
     crowd, swapped = Crowd(database, CUSTOMERS), threading.Event()
     before = set(own.engines())
@@ -134,6 +135,7 @@ def test_a_model_is_swapped_under_traffic_and_a_broken_one_refused(own, tmp_path
     assert len(own.engines()) == 2
     assert not before & set(own.engines())
     waited = crowd.check_answers()
+    assert _turns(own) == {"answered": len(waited)}  # each was played once: between the engines there was no gap
     crowd.check_trackers(Database(f"sqlite:///{own.data_dir / 'trackers.db'}"))
     assert own.command("stuck") == ""
     print(f"{len(waited)} messages during the swap; the longest wait was {max(waited.values()):.2f} s")  # noqa: T201
@@ -152,6 +154,13 @@ def test_a_model_is_swapped_under_traffic_and_a_broken_one_refused(own, tmp_path
     going_back.join()
     assert took_s <= END_S
     database.close()
+
+
+def _turns(service: Running) -> dict[str, int]:
+    """How many turns ended how, as Prometheus is told."""
+    families = text_string_to_metric_families(service.http.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == "support_turns_total"]
+    return {sample.labels["outcome"]: int(sample.value) for sample in samples if sample.value}
 
 
 def _is_ready(client: RasaClient) -> bool:
