@@ -247,13 +247,14 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         with model_storage.read_from(resource) as folder:
             stored = json.loads((folder / "topics.json").read_text(encoding="utf-8"))
             with np.load(folder / "topics.npz", allow_pickle=False) as arrays:
+                # First: while it is loaded the encoder takes 100 MB more than afterwards, and the rest needs them then.
+                vocabularies, idf = stored.pop("vocabularies"), arrays["idf"]
+                classifier._features = Features.stored(vocabularies, idf, embedding=stored["embedding"])
                 levels = {name: Level.stored(arrays, name, labels) for name, labels in stored["labels"].items()}
                 classifier._examples = Examples.stored(arrays)
-                idf = arrays["idf"]
         classifier._choices = Choices(levels)
         classifier._options = stored["options"]
         classifier._normaliser = Normaliser.from_json(stored["normaliser"])
-        classifier._features = Features.stored(stored["vocabularies"], idf, embedding=stored["embedding"])
         # The encoder reads its weights with the first text: a second that no customer should wait.
         classifier.understand("привет, hello")
         give_back_memory()
