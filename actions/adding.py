@@ -7,7 +7,15 @@ from typing import Any
 from rasa_sdk.interfaces import Tracker
 from sqlalchemy.orm import Session
 
-from actions.conversation import language, message_key, named_addresses, named_facts, times_angry
+from actions.conversation import (
+    language,
+    message_key,
+    named_addresses,
+    named_facts,
+    times_angry,
+    topic,
+    urgency,
+)
 from actions.services import Services
 from handoff.bounces import take_other_address
 from handoff.files import unattached_files
@@ -22,8 +30,9 @@ async def add(services: Services, tracker: Tracker, ticket: Ticket, text: str) -
     def work(session: Session) -> None:
         now = services.now()
         files = unattached_files(session, tracker.sender_id, now - FILES_BELONG)
-        key, angry = message_key(tracker), times_angry(tracker) > 0
-        add_to_ticket(session, ticket.number, text, files, key, services.desk, now, angry=angry)
+        urgent_for = urgency(tracker, topic(tracker)) if times_angry(tracker) else None
+        key = message_key(tracker)
+        add_to_ticket(session, ticket.number, text, files, key, services.desk, now, urgent_for=urgent_for)
 
     await services.database.run(work)
     services.letters_waiting()

@@ -26,8 +26,9 @@ FIRST_TICKET_NUMBER = 1001
 
 Audience = Literal["agents", "customer"]
 LetterState = Literal["waiting", "sending", "sent", "stuck", "dismissed"]
-#: Why a ticket is answered before others: how the customer spoke, what it is about, a promise not kept, a low mark.
-Urgency = Literal["anger", "complaint", "late", "mark"]
+#: Why a ticket is answered before others: how the customer spoke, what it is about, a promise that was not kept, a day
+#: that passed before the promise was due, a low mark.
+Urgency = Literal["anger", "complaint", "late", "day", "mark"]
 Outcome = Literal["threaded", "new", "ignored", "bounce", "duplicate", "quarantined", "refused"]
 
 

@@ -111,7 +111,7 @@ def _take_step(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> b
     if step[1] == "reminder":
         post_letter(session, ticket, desk, "agents", "reminder", f"reminder:{ticket.number}", facts, now)
         return True
-    ticket.make_urgent("late")
+    ticket.make_urgent("late" if late else "day")
     if late and add_entry(session, ticket, "system", "note", "told that it is late", now, source_key="told:late"):
         desk.notices.announce(session, ticket, "answer_late", now)
     for reader, address in (("agents", desk.agents_address), ("manager", desk.escalation_address)):

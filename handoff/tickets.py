@@ -206,9 +206,9 @@ def add_to_ticket(
     desk: Desk,
     now: datetime,
     *,
-    angry: bool = False,
+    urgent_for: Urgency | None = None,
 ) -> bool:
-    """Add what the customer wrote or sent in the conversation to his ticket and tell the agents; anger raises it.
+    """Add what the customer wrote or sent in the conversation to his ticket and tell the agents.
 
     Returns:
         False when `key` was added before; nothing happens then.
@@ -219,8 +219,8 @@ def add_to_ticket(
     ticket, text = find_ticket(session, number), storable(text)
     if not add_entry(session, ticket, "customer", "chat", text, now, source_key=f"added:{key}"):
         return False
-    if angry:
-        ticket.make_urgent("anger")
+    if urgent_for:
+        ticket.make_urgent(urgent_for)
     for file in files:
         file.ticket_number = number
     lines = [Line("customer", text, now)] if text else []

@@ -15,7 +15,9 @@ KNOWN = """
 UPDATE ticket SET urgent_for = CASE
   WHEN EXISTS (SELECT 1 FROM csat WHERE csat.ticket_number = ticket.number AND csat.mark <= 2) THEN 'mark'
   WHEN EXISTS (SELECT 1 FROM ticket_entry AS entry WHERE entry.ticket_number = ticket.number
-               AND entry.source_key IN ('step:late', 'step:day_passed')) THEN 'late'
+               AND entry.source_key IN ('step:late', 'told:late')) THEN 'late'
+  WHEN EXISTS (SELECT 1 FROM ticket_entry AS entry WHERE entry.ticket_number = ticket.number
+               AND entry.source_key = 'step:day_passed') THEN 'day'
   WHEN topic LIKE 'complaint/%' AND topic <> 'complaint/anger' THEN 'complaint'
   ELSE 'anger' END
 WHERE priority = 'urgent'

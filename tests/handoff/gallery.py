@@ -111,7 +111,7 @@ def every_letter(session: Session, desk: Desk, language: str) -> Iterator[tuple[
         return name, letters(session)[-1]
 
     photo = keep_file(session, desk.data_dir, case.sender_id, PNG, "photo:2", LATER)
-    add_to_ticket(session, number, "https://shop.example/" + "x" * 120, [photo], "1", desk, LATER, angry=True)
+    add_to_ticket(session, number, "https://shop.example/" + "x" * 120, [photo], "1", desk, LATER, urgent_for="anger")
     yield newest("follow_up")
     add_to_ticket(session, number, "", [photo], "2", desk, LATER)
     yield newest("follow_up_photo")

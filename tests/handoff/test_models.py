@@ -47,6 +47,7 @@ def test_tickets_that_were_urgent_before_get_their_reason(session: Session, desk
     """Migration 0013 finds it in what the tables tell."""
     reasons = {
         "case/delay": "late",
+        "case/exchange": "day",
         "complaint/anger": "anger",
         "complaint/slow_reply": "complaint",
         "case/refund": "mark",
@@ -55,8 +56,8 @@ def test_tickets_that_were_urgent_before_get_their_reason(session: Session, desk
         number = open_ticket(session, a_case(topic, topic=topic), None, desk, NOW).number
         ticket = session.get_one(Ticket, number)
         ticket.priority = "urgent"
-        if reason == "late":
-            add_entry(session, ticket, "system", "note", "late", NOW, source_key="step:late")
+        for step in {"late": ("day_passed", "late"), "day": ("day_passed",)}.get(reason, ()):
+            add_entry(session, ticket, "system", "note", step, NOW, source_key=f"step:{step}")
         if reason == "mark":
             session.add(Csat(ticket_number=number, how="chat", asked_at=NOW, mark=2))
     open_ticket(session, a_case("calm", topic="case/calm"), None, desk, NOW)

@@ -87,7 +87,7 @@ def test_what_comes_later_reaches_the_desk_in_the_same_thread(session: Session, 
     """Photos, anger and "this was not me" still come through us; subject and References keep them together."""
     number = open_ticket(session, a_case(), maria(), external, NOW).number
     photo = keep_file(session, external.data_dir, "telegram:7", PNG, "update:9", LATER)
-    add_to_ticket(session, number, "Ну сколько можно!", [photo], "update:9", external, LATER, angry=True)
+    add_to_ticket(session, number, "Ну сколько можно!", [photo], "update:9", external, LATER, urgent_for="anger")
     dispute_ticket(session, number, external, LATER)
 
     first, angry, disputed = letters(session, "agents")

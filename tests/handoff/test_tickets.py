@@ -216,7 +216,8 @@ def test_order_facts_are_shown_as_people_write_them(
     [
         ("anger", "покупатель рассержен"),
         ("complaint", "жалоба"),
-        ("late", "обещанное время ответа прошло"),
+        ("late", "с первым ответом опоздали"),
+        ("day", "первого ответа ждали больше суток"),
         ("mark", "ответ не помог, оценка низкая"),
     ],
 )
@@ -233,12 +234,12 @@ def test_the_latest_reason_to_hurry_is_named(session: Session, desk: Desk) -> No
     """Who waited in peace is not called angry, until he is."""
     ticket = session.get_one(Ticket, open_ticket(session, a_case(), maria(), desk, NOW).number)
     ticket.make_urgent("late")
-    for number, (text, angry) in enumerate([("Есть новости?", False), ("Сколько можно!", True)]):
-        add_to_ticket(session, ticket.number, text, [], str(number), desk, NOW, angry=angry)
+    add_to_ticket(session, ticket.number, "Есть новости?", [], "1", desk, NOW)
+    add_to_ticket(session, ticket.number, "Сколько можно!", [], "2", desk, NOW, urgent_for="anger")
 
     first, calm, loud = letters(session, "agents")
     assert "СРОЧНО" not in body(first)
-    assert "СРОЧНО: обещанное время ответа прошло" in body(calm)
+    assert "СРОЧНО: с первым ответом опоздали" in body(calm)
     assert "СРОЧНО: покупатель рассержен" in body(loud)
 
 
