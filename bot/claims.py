@@ -114,11 +114,11 @@ def claimed_item(session: Session, item_id: int, holder: str) -> InboxItem:
     """The message, to be changed by who answers it.
 
     Raises:
-        ClaimLost: that is no longer us.
+        ClaimLost: that is no longer us, or it was erased meanwhile.
     """
-    item = session.get_one(InboxItem, item_id, with_for_update=True)
-    if item.claimed_by not in (None, holder):
-        raise ClaimLost(f"message {item_id} is answered by {item.claimed_by}")
+    item = session.get(InboxItem, item_id, with_for_update=True)
+    if item is None or item.claimed_by not in (None, holder):
+        raise ClaimLost(f"message {item_id} is answered by another service, or erased")
     return item
 
 

@@ -45,6 +45,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2060\ufeff\u202a-\u2
 # Statements of every message are built once: that takes longer than running them.
 _INBOX, _CONVERSATIONS = table_of(InboxItem), table_of(Conversation)
 _KEPT = select(_INBOX.c.id).where(_INBOX.c.key == bindparam("key"))
+_SPOKEN = select(_CONVERSATIONS.c.language).where(_CONVERSATIONS.c.sender_id == bindparam("sender_id"))
 _PAUSED_UNTIL = select(_CONVERSATIONS.c.paused_until).where(_CONVERSATIONS.c.sender_id == bindparam("sender_id"))
 
 
@@ -128,16 +129,16 @@ def conversation_of(session: Session, sender_id: str, channel: str, language: st
 
 def keep_language(session: Session, sender_id: str, channel: str, language: str) -> None:
     """The conversation goes on in this language."""
-    spoken = {"sender_id": sender_id, "channel": channel, "language": language}
-    session.execute(_language(dialect_of(session)), spoken)
+    # Most of the time it is; then the row must not be locked, or an operator who pauses it now would wait in a circle.
+    if session.scalar(_SPOKEN, {"sender_id": sender_id}) != language:
+        spoken = {"sender_id": sender_id, "channel": channel, "language": language}
+        session.execute(_language(dialect_of(session)), spoken)
 
 
 @cache
 def _language(dialect: str) -> Insert:
     new = insert_for(dialect)(_CONVERSATIONS)
-    said = new.excluded.language
-    changed = _CONVERSATIONS.c.language != said
-    return new.on_conflict_do_update(index_elements=["sender_id"], set_={"language": said}, where=changed)
+    return new.on_conflict_do_update(index_elements=["sender_id"], set_={"language": new.excluded.language})
 
 
 def receive_all(session: Session, messages: Iterable[Incoming], now: datetime) -> int:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event, select
 
-from bot.claims import ClaimLost, claim_messages, claimed_item, put_back
+from bot.claims import ClaimLost, claim_messages, claimed_item, finish, put_back
 from bot.gateway import PARALLEL, Gateway
 from bot.inbox import Incoming, receive
 from bot.models import Conversation, InboxItem, OutboxItem, ServiceRow
@@ -163,6 +163,38 @@ def test_who_was_taken_for_gone_changes_nothing_any_more(database, arrived, clai
         assert claimed_item(session, items()["hello"].id, HERE).text == "hello"
         with pytest.raises(ClaimLost):
             claimed_item(session, items()["hello"].id, GONE)
+        with pytest.raises(ClaimLost):
+            finish(session, [items()["hello"]], GONE, "faq/size", datetime.now(UTC))
+    assert items()["hello"].state == "waiting"
+
+
+def test_an_album_is_answered_whole_by_who_has_claimed_its_first(database, arrived, claim, items):
+    for text in ("one", "two", "other"):
+        arrived(text, "web:a")
+    claim(HERE)
+    album = [items()["one"], items()["two"]]
+
+    with database.session_scope() as session:
+        finish(session, album, HERE, "case/photo", datetime.now(UTC))
+
+    assert {text: (item.state, item.topic) for text, item in items().items()} == {
+        "one": ("answered", "case/photo"), "two": ("answered", "case/photo"), "other": ("waiting", None),
+    }  # fmt: skip
+
+
+def test_a_message_that_was_erased_is_nobodys(database, arrived, claim, items):
+    """Whoever answers it just now gives up, and the others go on."""
+    arrived("hello")
+    claim(HERE)
+    erased = items()["hello"]
+    with database.session_scope() as session:
+        session.delete(session.get_one(InboxItem, erased.id))
+
+    with database.session_scope() as session:
+        with pytest.raises(ClaimLost):
+            finish(session, [erased], HERE, None, datetime.now(UTC))
+        with pytest.raises(ClaimLost):
+            claimed_item(session, erased.id, HERE)
 
 
 def test_a_service_whose_loop_broke_begins_anew(database, arrived, claim, items):
