@@ -16,7 +16,7 @@ from telegram.ext import ExtBot
 
 from bot.channel import FileGone, MaybeSent, SendLater, SendRefused
 from bot.channels.pace import Pace
-from bot.channels.telegram_request import NOT_SENT, TelegramRequest
+from bot.channels.telegram_request import NOT_SENT, TelegramRequest, proxy_of
 from bot.models import OutboxItem, RemoteFile
 from handoff.files import MAX_FILE_BYTES, FileTooLarge
 
@@ -49,6 +49,7 @@ class TelegramChannel:
     def __init__(self, token: str, api_base: str = "", file_base: str = "") -> None:
         self.bot_id = token.partition(":")[0]
         self._token, self._bases = token, _bases(api_base, file_base)
+        proxy_of(self._bases[0])  # one that cannot be used is told at the start
         self.bot = self.new_bot(ExtBot[None])
         self._all_chats = Pace(ALL_CHATS)
         self._one_chat = lru_cache(PACED_CHATS)(lambda chat: AsyncLimiter(*ONE_CHAT))

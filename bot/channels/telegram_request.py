@@ -13,6 +13,8 @@ import httpx
 from telegram.error import NetworkError, TimedOut
 from telegram.request import BaseRequest, RequestData
 
+from handoff.errors import HandoffError
+
 #: How long a free connection, and then a new one, is waited for, in seconds.
 POOL_S = 5.0
 CONNECT_S = 5.0
@@ -31,12 +33,16 @@ DEFAULT = BaseRequest.DEFAULT_NONE
 NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
+class ProxyNotSupported(HandoffError):
+    """The way out that the environment names is none for us."""
+
+
 class TelegramRequest(BaseRequest):
     """At most `connections` calls at once; `answer_s` is how long each waits for its answer, in seconds."""
 
     def __init__(self, connections: int, answer_s: float = 5.0) -> None:
         self._connections, self._answer_s = connections, answer_s
-        self._proxy = lru_cache(PROXIES)(_proxy)
+        self._proxy = lru_cache(PROXIES)(proxy_of)
 
     @property
     def read_timeout(self) -> float:
@@ -113,14 +119,20 @@ def _certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _proxy(url: str) -> str | None:
+def proxy_of(url: str) -> str | None:
     """The way out that HTTPS_PROXY, ALL_PROXY and NO_PROXY demand.
 
     Asked itself, aiohttp would look anew with every call, in two threads: twice the CPU of the call.
+
+    Raises:
+        ProxyNotSupported: it is not an HTTP proxy.
     """
     address = urlsplit(url)
     proxies = getproxies()
     proxy = proxies.get(address.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(address.hostname or ""):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        raise ProxyNotSupported("Telegram can be reached through an HTTP proxy only: change HTTPS_PROXY or ALL_PROXY")
+    return proxy

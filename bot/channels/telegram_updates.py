@@ -34,7 +34,7 @@ ALLOWED_UPDATES = ["message", "edited_message", "callback_query"]
 
 #: How long Telegram holds a request for updates when there are none, in seconds.
 POLL_S = 20
-#: Between two requests: what is written meanwhile comes together, in one request and one transaction.
+#: After each delivery: what is written meanwhile comes together, in one request and one transaction.
 GATHER_S = 0.05
 #: Without a successful request for this long the poller is built anew: connections were seen to hang for hours.
 STALLED_S = 60.0
@@ -116,9 +116,8 @@ class TelegramIntake:
         try:
             await updater.initialize()
             await updater.start_polling(
-                poll_interval=GATHER_S, timeout=POLL_S, bootstrap_retries=-1, allowed_updates=ALLOWED_UPDATES,
-                error_callback=_log_failure,
-            )  # fmt: skip
+                timeout=POLL_S, bootstrap_retries=-1, allowed_updates=ALLOWED_UPDATES, error_callback=_log_failure
+            )
             log.info("asking Telegram for messages to @%s", bot.username)
             while lease.held:
                 await asyncio.sleep(1)
@@ -192,6 +191,7 @@ class _PollingBot(ExtBot[None]):
             except Exception as error:  # anything but its own kind would end the Updater's task without a word
                 log.exception("%d updates could not be kept, they will be asked for again", len(updates))
                 raise TelegramError(repr(error)) from error
+            await asyncio.sleep(GATHER_S)
         return updates
 
 

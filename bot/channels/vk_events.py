@@ -36,7 +36,7 @@ CALLBACK_PATH = "/vk/callback"
 
 #: How long VK holds a request for events when there are none, in seconds.
 POLL_S = 20
-#: Between two requests: what is written meanwhile comes together, in one request and one transaction.
+#: After each delivery: what is written meanwhile comes together, in one request and one transaction.
 GATHER_S = 0.05
 #: Without an answer for this long the poller is built anew: connections were seen to hang for hours.
 STALLED_S = 45.0

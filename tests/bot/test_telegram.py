@@ -16,7 +16,7 @@ from bot.channel import MaybeSent, MessengerAway, SendLater
 from bot.channels import telegram as channels
 from bot.channels import telegram_request, telegram_updates
 from bot.channels.telegram import TelegramChannel
-from bot.channels.telegram_request import TelegramRequest
+from bot.channels.telegram_request import ProxyNotSupported, TelegramRequest
 from bot.channels.telegram_updates import TelegramIntake
 from bot.engine_process import free_port
 from bot.models import OutboxItem
@@ -191,6 +191,14 @@ async def test_the_proxy_of_the_environment(telegram, customer, channel, monkeyp
         await channel("https://api.telegram.example").send(item(customer, "refused"))
 
     assert [sent.text for sent in customer.received] == ["through it", "past it"]
+
+
+def test_a_proxy_that_cannot_be_used_is_told_at_the_start(monkeypatch):
+    """Later each message would fail, and perhaps count as sent."""
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "socks5://127.0.0.1:1080")
+    with pytest.raises(ProxyNotSupported, match="HTTPS_PROXY"):
+        TelegramChannel("1:secret")
 
 
 async def test_an_errors_text_holds_no_token(telegram):
