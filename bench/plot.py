@@ -87,7 +87,7 @@ def _lines(
     if limit:
         yield _line([(LEFT, y(limit)), (RIGHT, y(limit))], "#c0392b", 'stroke-dasharray="5 4"')
         yield _text(RIGHT + 8, y(limit) + 4, f"aim: {limit:.0f} s")
-    taken: list[float] = []
+    taken = [y(limit)] if limit else []
     for label, (name, colour) in shown.items():
         points = [(x(point["at_s"]), y(point[name])) for point in series if point.get(name) is not None]
         if points:
