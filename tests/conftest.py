@@ -1,4 +1,4 @@
-"""What tests of several packages need: an empty migrated database, on SQLite and on PostgreSQL."""
+"""What tests of several packages need: an empty migrated database, on SQLite and on PostgreSQL, and a Telegram."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import event, inspect, text
 
 from handoff.database import Database
 
+from .messengers.fake_telegram import FakeTelegram
 from .postgresql import is_installed, own_server
 
 
@@ -66,3 +67,11 @@ def empty_postgresql(postgresql: Database) -> Database:
         tables = ", ".join(sorted(set(inspect(connection).get_table_names()) - {"alembic_version"}))
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     return postgresql
+
+
+@pytest.fixture
+def telegram() -> Iterator[FakeTelegram]:
+    """A Telegram that is asked nothing wrong."""
+    with FakeTelegram() as telegram:
+        yield telegram
+        assert telegram.violations == []

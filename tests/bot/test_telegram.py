@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiohttp import web
@@ -25,13 +25,6 @@ from ..messengers.fake_telegram import FakeTelegram
 from ..messengers.telegram_customer import Customer
 
 Channel = Callable[..., TelegramChannel]
-
-
-@pytest.fixture
-def telegram() -> Iterator[FakeTelegram]:
-    with FakeTelegram() as telegram:
-        yield telegram
-    assert telegram.violations == []
 
 
 @pytest.fixture

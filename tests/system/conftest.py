@@ -55,14 +55,6 @@ def restarted_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
 
 
 @pytest.fixture
-def telegram() -> Iterator[FakeTelegram]:
-    """A Telegram that is asked nothing wrong."""
-    with FakeTelegram() as telegram:
-        yield telegram
-        assert telegram.violations == []
-
-
-@pytest.fixture
 def service(tmp_path: Path, telegram: FakeTelegram) -> Iterator[Running]:
     """The real service on that Telegram, with the example customers and orders, its log for programs."""
     service = Running(
