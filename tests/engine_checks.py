@@ -37,7 +37,7 @@ from rasa.shared.utils.schemas.events import EVENT_SCHEMA  # noqa: E402
 from bench.spellings import WAYS, came_back, rounds, training_lines  # noqa: E402
 from bot.engine.action_schema import compile_once  # noqa: E402
 from bot.engine.answers import Answers, language_of  # noqa: E402
-from bot.engine.classifier import Ranking, TopicClassifier, identifiers_in, is_bare  # noqa: E402
+from bot.engine.classifier import CACHE_SIZE, Ranking, TopicClassifier, identifiers_in, is_bare  # noqa: E402
 from bot.engine.embedding import CACHE, FEW, Pieces, encoded, load_embedding  # noqa: E402
 from bot.engine.features import Features  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
@@ -667,6 +667,22 @@ def check_the_same_message_is_read_the_same_twice() -> None:
 
     assert first["intent"] == again["intent"]
     assert first["entities"] == again["entities"]
+
+
+def check_what_is_said_again_and_again_stays_read() -> None:
+    """However many new messages come between: what was read longest ago leaves first."""
+    component = TopicClassifier(TopicClassifier.get_default_config(), None, None)
+    read: list[str] = []
+
+    def understand(text: str) -> dict[str, Any]:
+        read.append(text)
+        return {"intent": {"name": text}}
+
+    component.understand = understand
+    for number in range(2 * CACHE_SIZE):
+        component.process([Message({"text": "спасибо"}), Message({"text": str(number)})])
+    assert read.count("спасибо") == 1
+    assert len(component._cache) == CACHE_SIZE
 
 
 def check_numbers_are_found_by_hashes_as_by_words() -> None:

@@ -269,6 +269,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
                 found = self._cache[text] = self.understand(text)
                 if len(self._cache) > CACHE_SIZE:
                     self._cache.popitem(last=False)
+            self._cache.move_to_end(text)
             for key, value in found.items():
                 message.set(key, value, add_to_output=True)
         return messages
