@@ -39,13 +39,14 @@ from actions.links import AskOrderNumber, Forget, Greet
 from actions.marks import MARKED, TakeMark, TakeMarkWords, was_just_marked
 from actions.metrics import CASE_SECONDS
 from actions.services import CaseAction, Services
+from handoff.case import Case, Opened
 from handoff.crm.port import CrmUnavailable
 from handoff.files import unattached_files
 from handoff.identifiers import normalise_order_number
 from handoff.identity import Requester, address_behind, identify, identify_bound, is_bound_reference
 from handoff.log_lines import follow
 from handoff.models import Ticket
-from handoff.tickets import FILES_BELONG, Case, Opened, open_ticket, open_ticket_of
+from handoff.tickets import FILES_BELONG, open_ticket, open_ticket_of
 
 #: Topics that add to whatever ticket is open instead of being a case of their own.
 ADDING_TOPICS = ("case/ticket_followup", "case/receipt_sent", "case/order_question", "human/", "complaint/")

@@ -7,9 +7,9 @@ from typing import Any
 
 from rasa_sdk.interfaces import Tracker
 
+from handoff.case import Line
 from handoff.identifiers import ADDRESS_REFERENCE
 from handoff.models import Urgency
-from handoff.tickets import Line
 
 #: Routes whose messages carry a topic a ticket can be about.
 CASE_ROUTES = ("case", "complaint", "human")

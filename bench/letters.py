@@ -21,9 +21,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.mail.inbound import MAX_LETTER_BYTES, take_in
 from handoff.shop import Hours, Shop
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 from tests.handoff.handoff_cases import NOW, RecordedNotices, a_case, letters, maria
 
 LETTERS = Path(__file__).parent.parent / "tests" / "letters"

@@ -17,11 +17,11 @@ from bot import outbox
 from bot.models import Conversation, InboxItem, OutboxItem
 from handoff.files import MAX_FILE_BYTES
 from handoff.identifiers import mask_address
+from handoff.letter_tickets import LETTER_CHANNEL
 from handoff.marks import MARKS
 from handoff.models import Binding, Ticket, TicketEntry
 from handoff.notices import NoticeKind
 from handoff.shop import LANGUAGES, Shop
-from handoff.tickets import LETTER_CHANNEL
 
 
 class NoticeFileInvalid(Exception):

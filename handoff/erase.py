@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Delete, Update
 
 from handoff.identifiers import normalise_address
+from handoff.letter_tickets import LETTER_TOPIC
 from handoff.models import (
     Binding,
     BindingCode,
@@ -33,7 +34,6 @@ from handoff.models import (
     TicketEntry,
     TypedAddress,
 )
-from handoff.tickets import LETTER_TOPIC
 
 #: What a sender_id begins with; anything else that is to be erased is a customer of the CRM.
 CHANNELS = frozenset({"telegram", "vk", "web", "console"})

@@ -16,7 +16,7 @@ from handoff.desk import Desk
 from handoff.identifiers import normalise_order_number
 from handoff.identity import identify_later
 from handoff.models import Ticket
-from handoff.tickets import NotAssignable, assign_requester, settle_claim
+from handoff.ownership import NotAssignable, assign_requester, settle_claim
 
 log = logging.getLogger(__name__)
 

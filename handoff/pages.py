@@ -20,8 +20,8 @@ from handoff.mail.addresses import LinkPurpose, read_link_token
 from handoff.mail.rendering import render
 from handoff.marks import LOWEST_GOOD, MARKS, keep_mark
 from handoff.models import Binding, Csat, Ticket
+from handoff.ownership import dispute_ticket
 from handoff.shop import LANGUAGES
-from handoff.tickets import dispute_ticket
 
 #: The token is in the address: it must reach neither search engines nor other sites nor a cache.
 HEADERS = {

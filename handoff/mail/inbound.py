@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from handoff.bounces import note_bounce
 from handoff.database import when_stored
 from handoff.desk import Desk
+from handoff.letter_tickets import LETTER_CHANNEL, LETTER_TOPIC, open_ticket_by_letter
 from handoff.letters_filed import file_agent_letter, file_customer_letter
 from handoff.mail.compose import MESSAGE_ID
 from handoff.mail.judging import NOT_AUTHENTICATED, Filing, judge
@@ -38,7 +39,6 @@ from handoff.mail.reading import (
 )
 from handoff.metrics import LETTERS_RECEIVED, TICKETS
 from handoff.models import LetterIn, LetterOut
-from handoff.tickets import LETTER_CHANNEL, LETTER_TOPIC, open_ticket_by_letter
 
 log = logging.getLogger(__name__)
 

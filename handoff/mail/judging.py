@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 
 from handoff.desk import Desk
 from handoff.identifiers import normalise_address
+from handoff.letter_tickets import open_letter_ticket
 from handoff.letters_filed import without_command
 from handoff.mail.addresses import read_reply_address
 from handoff.mail.authentication import Authenticity, authenticate
 from handoff.mail.reading import ReadLetter, header
 from handoff.models import Audience, CrmAddress, LetterOut, Outcome, Ticket
-from handoff.tickets import open_letter_ticket
 
 #: How subjects of our letters name their ticket.
 SUBJECT_NUMBER = re.compile(r"\[#(\d{1,9})\]")

@@ -10,12 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from handoff.desk import Desk
+from handoff.entries import UnknownTicket
 from handoff.errors import HandoffError
 from handoff.letters_filed import file_agent_letter, file_customer_letter
 from handoff.mail.inbound import TOO_LARGE
 from handoff.mail.reading import LetterUnreadable, ReadLetter, read_letter
 from handoff.models import LetterIn, Ticket
-from handoff.tickets import UnknownTicket
 
 
 class NotPlaceable(HandoffError):

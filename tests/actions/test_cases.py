@@ -34,7 +34,8 @@ from handoff.identity import ADDRESS_KEPT, keep_address
 from handoff.limits import CLAIMS_PER_CHAT
 from handoff.matching import Matching
 from handoff.models import LetterOut, StoredFile, Ticket, TicketEntry
-from handoff.tickets import FILES_BELONG, dispute_ticket
+from handoff.ownership import dispute_ticket
+from handoff.tickets import FILES_BELONG
 
 from .conversations import FORM_CLOSED, FORM_OPENED, NOW, SENDER, bot, user
 

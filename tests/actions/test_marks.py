@@ -8,11 +8,12 @@ from sqlalchemy import select
 from actions.cases import BeginCase, TakeIdentifiers, TakeYes
 from actions.marks import MARKED, TakeMark, TakeMarkWords
 from handoff.bounces import ADDRESS_WANTED
+from handoff.case import Case
 from handoff.entries import add_entry
 from handoff.identity import Requester
 from handoff.marks import ask_for_mark
 from handoff.models import Csat, LetterOut, Ticket, TicketEntry
-from handoff.tickets import Case, open_ticket
+from handoff.tickets import open_ticket
 
 from .conversations import NOW, SENDER, bot, user
 

@@ -12,10 +12,11 @@ from sqlalchemy import select
 from bot.claims import ClaimLost
 from bot.codes import HIDDEN, take_code
 from bot.models import InboxItem, OutboxItem
+from handoff.case import Case
 from handoff.crm.port import Customer, Order
 from handoff.identity import Requester
 from handoff.models import Binding, BindingCode, LetterOut
-from handoff.tickets import Case, open_ticket
+from handoff.tickets import open_ticket
 
 ORDER = "471655"
 

@@ -21,6 +21,7 @@ from bot.gateway import Gateway
 from bot.logs import TALKATIVE, secrets_of
 from bot.models import InboxItem
 from bot.rasa import EngineAway, RasaClient
+from handoff.case import Case, Line
 from handoff.crm.sql import SqlCrm
 from handoff.identity import identify
 from handoff.links import bind, make_links
@@ -28,8 +29,9 @@ from handoff.log_lines import DiscreetFormatter, follow
 from handoff.mail.inbound import take_in
 from handoff.mail.outgoing import LetterSender
 from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterOut
+from handoff.ownership import dispute_ticket
 from handoff.settings import Settings
-from handoff.tickets import Case, Line, dispute_ticket, open_ticket
+from handoff.tickets import open_ticket
 
 from .fake_rasa import TOKEN
 

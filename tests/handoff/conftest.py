@@ -13,9 +13,10 @@ from handoff_cases import NOW, RecordedNotices, a_case, letters, maria
 from sqlalchemy.orm import Session
 
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.models import Ticket
 from handoff.shop import Hours, Shop
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from handoff_cases import NOW, PNG, RecordedNotices, a_case, body, letters, mari
 from sqlalchemy.orm import Session
 
 from handoff.bounces import note_bounce
+from handoff.case import Case, Line
 from handoff.crm.port import Customer, Order
 from handoff.database import Database
 from handoff.desk import Desk
@@ -27,8 +28,9 @@ from handoff.mail.inbound import take_in
 from handoff.mail.modes import Mode, mode_named
 from handoff.mail.posting import post_notice
 from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterOut, Ticket
+from handoff.ownership import assign_requester, dispute_ticket
 from handoff.shop import load_shop
-from handoff.tickets import Case, Line, add_to_ticket, assign_requester, dispute_ticket, open_ticket
+from handoff.tickets import add_to_ticket, open_ticket
 
 SHOP_FILE = Path(__file__).parents[2] / "shop.yml"
 LATER = NOW + timedelta(minutes=40)

@@ -11,10 +11,10 @@ from email.message import EmailMessage
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from handoff.case import Case, Line
 from handoff.crm.port import Customer, Order
 from handoff.identity import Requester
 from handoff.models import Binding, CrmAddress, CrmCustomer, CrmOrder, LetterOut, Ticket
-from handoff.tickets import Case, Line
 
 #: A Friday, 15:20 in Moscow.
 NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)

@@ -11,9 +11,11 @@ from handoff_cases import NOW, PNG, RecordedNotices, a_case, body, fill_crm, let
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from handoff.desk import Desk
 from handoff.mail.inbound import take_in
 from handoff.models import LetterIn, Ticket, TicketEntry
-from handoff.tickets import Desk, assign_requester, open_ticket
+from handoff.ownership import assign_requester
+from handoff.tickets import open_ticket
 
 OLGA, ANNA = "Ольга <olga@jeans.example>", "Анна <anna@jeans.example>"
 

@@ -11,10 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from handoff.bounces import take_other_address
+from handoff.desk import Desk
 from handoff.identity import keep_address
 from handoff.mail.inbound import take_in
 from handoff.models import LetterOut, Ticket
-from handoff.tickets import Desk, dispute_ticket, open_ticket
+from handoff.ownership import dispute_ticket
+from handoff.tickets import open_ticket
 
 LATER = NOW + timedelta(minutes=30)
 

@@ -19,7 +19,8 @@ from handoff.identity import Requester, binding_of
 from handoff.limits import CONFIRMATIONS_PER_ADDRESS, DAY
 from handoff.links import bind_conversation, forget, revoke
 from handoff.models import Binding, BindingCode, Ticket
-from handoff.tickets import dispute_ticket, open_ticket
+from handoff.ownership import dispute_ticket
+from handoff.tickets import open_ticket
 
 SENDER = "telegram:7"
 MINUTE = timedelta(minutes=1)

@@ -9,10 +9,12 @@ from handoff_cases import NOW, a_case, body, letters, maria
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from handoff.case import Line
 from handoff.crm.port import Customer
+from handoff.desk import Desk
 from handoff.mail.compose import MAX_ATTACHED_BYTES, Attachment, one_line, split_attachments
 from handoff.models import LetterOut
-from handoff.tickets import Desk, Line, open_ticket
+from handoff.tickets import open_ticket
 
 EVIL = 'Маша"\r\nBcc: everybody@example.com\r\n\r\n<script>alert(1)</script>\u202egnp.exe'
 

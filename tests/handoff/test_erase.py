@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from bot import outbox
 from bot.erase import StillAnswering, erase
 from bot.models import Conversation, InboxItem, KnowledgeGap
+from handoff.case import Line
 from handoff.crm.port import Customer, Order
 from handoff.crm.sql import SqlCrm
 from handoff.database import Base, Database
@@ -29,7 +30,8 @@ from handoff.identity import Requester, identify, keep_address
 from handoff.links import bind, make_links
 from handoff.mail.inbound import take_in
 from handoff.models import Csat, LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
-from handoff.tickets import Line, add_to_ticket, dispute_ticket, open_ticket
+from handoff.ownership import dispute_ticket
+from handoff.tickets import add_to_ticket, open_ticket
 
 MARIA, PETER = "telegram:7", "vk:8"
 

@@ -9,8 +9,9 @@ import pytest
 from handoff_cases import NOW, PNG, a_case
 from sqlalchemy.orm import Session
 
+from handoff.desk import Desk
 from handoff.files import MAX_FILE_BYTES, FileTooLarge, FileTypeRefused, file_path, keep_file, unattached_files
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 
 
 def test_a_picture_is_kept_under_a_name_nobody_can_guess(session: Session, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from gallery import every_letter
 from handoff_cases import body
 from sqlalchemy.orm import Session
 
+from handoff.desk import Desk
 from handoff.mail.modes import ModeName, mode_named
-from handoff.tickets import Desk
 
 STYLE_OR_TAG = re.compile(r"<style.*?</style>|<!--.*?-->|<title.*?</title>|<[^>]*>", re.DOTALL)
 

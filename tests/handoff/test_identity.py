@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 from handoff.crm.port import CrmUnavailable, Customer, Order, OrderBrief
 from handoff.crm.sql import SqlCrm
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.identity import Requester, address_behind, identify, keep_address
 from handoff.limits import COOL_OFF, DAY, recent_claims
 from handoff.models import Claim
-from handoff.tickets import Desk, dispute_ticket, open_ticket
+from handoff.ownership import dispute_ticket
+from handoff.tickets import open_ticket
 
 MINUTE = timedelta(minutes=1)
 

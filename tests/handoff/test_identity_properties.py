@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from handoff.case import Line
 from handoff.crm.sql import SqlCrm
 from handoff.database import Database
 from handoff.desk import Desk
@@ -17,7 +18,7 @@ from handoff.identifiers import normalise_address, normalise_order_number
 from handoff.identity import identify
 from handoff.mail.addresses import read_reply_address
 from handoff.models import Claim
-from handoff.tickets import Line, add_to_ticket, open_ticket
+from handoff.tickets import add_to_ticket, open_ticket
 
 #: What the CRM holds (`fill_crm`).
 PAIRS = {("GW48213", "maria@example.com"), ("GW48213", "m.kovaleva@example.org"), ("50777", "peter@example.com")}

@@ -15,12 +15,12 @@ from handoff_cases import NOW
 from sqlalchemy import select
 
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.mail import imap
 from handoff.mail.imap import ImapIntake
 from handoff.mail.inbound import MAX_LETTER_BYTES
 from handoff.mail.mailbox import ImapMailbox, ImapUrlInvalid, read_imap_url
 from handoff.models import LetterIn, MailboxPlace
-from handoff.tickets import Desk
 
 
 class ImapServer(socketserver.ThreadingTCPServer):

@@ -12,10 +12,11 @@ from handoff_cases import NOW, PNG, RecordedNotices, a_case, body, letters
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from handoff.desk import Desk
 from handoff.mail import inbound
 from handoff.mail.inbound import MAX_LETTER_BYTES, take_in
 from handoff.models import LetterIn, Ticket, TicketEntry
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 
 LATER = NOW + timedelta(minutes=30)
 

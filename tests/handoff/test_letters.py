@@ -11,9 +11,9 @@ from handoff_cases import NOW, letters
 from ruamel.yaml import YAML
 from sqlalchemy.orm import Session
 
+from handoff.desk import Desk
 from handoff.mail.inbound import MAX_LETTER_BYTES, take_in
 from handoff.models import LetterIn, Ticket
-from handoff.tickets import Desk
 
 LETTERS = Path(__file__).parent.parent / "letters"
 CASES: dict[str, dict[str, Any]] = YAML(typ="safe").load(LETTERS / "cases.yml")

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from handoff.crm.port import CrmUnavailable, OrderBrief
 from handoff.crm.sql import SqlCrm
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.identity import (
     BINDING_LASTS,
     Requester,
@@ -28,7 +29,8 @@ from handoff.links import LINK_LASTS, bind, forget, is_token, make_links, order_
 from handoff.mail.addresses import read_link_token
 from handoff.mail.inbound import take_in
 from handoff.models import Binding, Claim, CrmAddress, LetterOut, Link, TypedAddress
-from handoff.tickets import Desk, dispute_ticket, open_ticket
+from handoff.ownership import dispute_ticket
+from handoff.tickets import open_ticket
 
 SENDER, OTHER = "telegram:7", "telegram:8"
 MARIA = "m.kovaleva@example.org"

@@ -13,10 +13,11 @@ from handoff_cases import NOW, a_case, letters, maria
 from sqlalchemy import event, select
 
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.mail import lmtp
 from handoff.mail.lmtp import LmtpIntake, LmtpListenInvalid, Place, read_lmtp_listen
 from handoff.models import LetterIn
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 
 LETTER = b"Message-ID: <1@x>\r\nFrom: maria@example.com\r\nSubject: Re\r\n\r\n..dots\r\nIt fits\r\n"
 

@@ -15,12 +15,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.mail.addresses import link_token
 from handoff.mail.inbound import take_in
 from handoff.marks import MAX_WORDS, add_words, ask_for_mark, ask_the_unreached, keep_mark
 from handoff.models import Csat, Ticket, TicketEntry
+from handoff.ownership import dispute_ticket
 from handoff.pages import mark_pages
-from handoff.tickets import Desk, dispute_ticket, open_ticket
+from handoff.tickets import open_ticket
 
 LATER = NOW + timedelta(minutes=10)
 

@@ -10,11 +10,14 @@ import pytest
 from handoff_cases import NOW, PNG, RecordedNotices, a_case, body, fill_crm, letters
 from sqlalchemy import select
 
+from handoff.case import Line
 from handoff.crm.mapping import load_mapping
 from handoff.crm.port import CrmPort, CrmUnavailable
 from handoff.crm.rest import RestCrm
 from handoff.crm.sql import SqlCrm
 from handoff.database import Database
+from handoff.desk import Desk
+from handoff.entries import UnknownTicket
 from handoff.files import keep_file
 from handoff.identity import Requester, identify
 from handoff.limits import CLAIMS_PER_CHAT
@@ -22,7 +25,8 @@ from handoff.links import bind, make_links
 from handoff.mail.inbound import take_in
 from handoff.matching import LONGEST_WAIT, Matching, assign
 from handoff.models import Claim, LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
-from handoff.tickets import Desk, Line, NotAssignable, UnknownTicket, dispute_ticket, open_ticket
+from handoff.ownership import NotAssignable, dispute_ticket
+from handoff.tickets import open_ticket
 from tests.fake_crm import FakeRetailCrm
 
 LATER = NOW + timedelta(hours=1)

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 
 import handoff.models
 from handoff.database import Base, Database
+from handoff.desk import Desk
 from handoff.entries import add_entry
 from handoff.models import Csat, Ticket, TypedAddress
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 
 OURS = {
     mapper.local_table.name for mapper in Base.registry.mappers if mapper.class_.__module__ == handoff.models.__name__

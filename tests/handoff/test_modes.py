@@ -12,21 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
+from handoff.case import Line
 from handoff.crm.port import Customer, Order
+from handoff.desk import Desk
 from handoff.files import keep_file
 from handoff.identity import Requester
 from handoff.mail.addresses import read_reply_address
 from handoff.mail.inbound import take_in
 from handoff.mail.modes import ExternalMode, ModeName, mode_named
+from handoff.ownership import assign_requester, dispute_ticket
 from handoff.settings import Settings
-from handoff.tickets import (
-    Desk,
-    Line,
-    add_to_ticket,
-    assign_requester,
-    dispute_ticket,
-    open_ticket,
-)
+from handoff.tickets import add_to_ticket, open_ticket
 
 LATER = NOW + timedelta(minutes=10)
 

@@ -16,11 +16,12 @@ from handoff_cases import NOW, a_case, free_port, maria
 from sqlalchemy import event, select, update
 
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.mail import outgoing
 from handoff.mail.outgoing import MAYBE_TWICE, LetterSender, wait_before
 from handoff.mail.smtp import ServerAway, SmtpServer, SmtpUrlInvalid, read_smtp_url
 from handoff.models import LetterOut
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 
 
 class Mailbox:

@@ -9,10 +9,11 @@ from handoff_cases import NOW, a_case, letters, maria
 from sqlalchemy import select
 
 from handoff.database import Database
+from handoff.desk import Desk
 from handoff.mail.addresses import link_token
 from handoff.models import Binding, Ticket
 from handoff.pages import not_me_pages, unlink_pages
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 
 
 @pytest.fixture

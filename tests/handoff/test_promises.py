@@ -19,10 +19,11 @@ from sqlalchemy.orm import Session
 from handoff.desk import Desk
 from handoff.hours import after_work, is_open
 from handoff.models import LetterOut, Ticket
+from handoff.ownership import dispute_ticket
 from handoff.promises import keep_promises
 from handoff.settings import Settings
 from handoff.shop import Hours, Shop
-from handoff.tickets import dispute_ticket, open_ticket
+from handoff.tickets import open_ticket
 
 MINUTE = timedelta(minutes=1)
 

@@ -10,10 +10,12 @@ import pytest
 from handoff_cases import NOW, a_case, body, letters
 from sqlalchemy.orm import Session
 
+from handoff.desk import Desk
+from handoff.entries import UnknownTicket
 from handoff.mail.inbound import MAX_LETTER_BYTES, take_in
 from handoff.mail.queue import NotPlaceable, dismiss_letter, place_letter, quarantined
 from handoff.models import LetterIn, Ticket
-from handoff.tickets import Desk, UnknownTicket, open_ticket
+from handoff.tickets import open_ticket
 
 LATER = NOW + timedelta(minutes=30)
 

@@ -7,10 +7,11 @@ import json
 from handoff_cases import NOW, a_case
 from sqlalchemy.orm import Session
 
+from handoff.desk import Desk
 from handoff.mail.inbound import take_in
 from handoff.models import Ticket
 from handoff.reports import letters_as_json, tickets_as_json
-from handoff.tickets import Desk, open_ticket
+from handoff.tickets import open_ticket
 
 
 def test_tickets_have_the_names_that_others_rely_on(session: Session, desk: Desk, opened: Ticket) -> None:

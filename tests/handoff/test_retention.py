@@ -18,6 +18,7 @@ import handoff.retention
 from bot import outbox
 from bot.models import Button, Conversation, InboxItem, KnowledgeGap, OutboxItem
 from bot.old_messages import message_rules, tracker_rules
+from handoff.case import Line
 from handoff.codes import CODE_LASTS
 from handoff.database import Database
 from handoff.desk import Desk
@@ -29,7 +30,7 @@ from handoff.mail.inbound import take_in
 from handoff.models import Binding, BindingCode, Claim, LetterIn, LetterOut, Link, StoredFile, Ticket, TypedAddress
 from handoff.retention import Retention, rules
 from handoff.settings import Settings
-from handoff.tickets import Line, open_ticket
+from handoff.tickets import open_ticket
 
 DAY = timedelta(days=1)
 SETTINGS = Settings(_env_file=None, keep_messages_days=10, keep_tickets_days=30, keep_files_days=20)

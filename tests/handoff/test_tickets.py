@@ -12,22 +12,15 @@ from handoff_cases import NOW, PNG, RecordedNotices, a_case, body, letters, mari
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from handoff.case import Line, Opened
 from handoff.crm.port import Customer
+from handoff.desk import Desk
+from handoff.entries import UnknownTicket
 from handoff.files import keep_file
 from handoff.mail.inbound import take_in
 from handoff.models import LetterOut, StoredFile, Ticket, TicketEntry, Urgency
-from handoff.tickets import (
-    Desk,
-    Line,
-    NotAssignable,
-    Opened,
-    UnknownTicket,
-    add_to_ticket,
-    assign_requester,
-    dispute_ticket,
-    open_ticket,
-    open_ticket_of,
-)
+from handoff.ownership import NotAssignable, assign_requester, dispute_ticket
+from handoff.tickets import add_to_ticket, open_ticket, open_ticket_of
 
 LATER = NOW + timedelta(minutes=10)
 

@@ -13,9 +13,11 @@ from handoff_cases import NOW, PNG, a_case, body, fill_crm, letters, maria
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from handoff.desk import Desk
 from handoff.mail.inbound import take_in
 from handoff.models import LetterIn, LetterOut, Ticket
-from handoff.tickets import Desk, assign_requester, open_ticket
+from handoff.ownership import assign_requester
+from handoff.tickets import open_ticket
 
 LATER = NOW + timedelta(minutes=30)
 PASS = "mx.jeans.example; dmarc=pass header.from=example.com"

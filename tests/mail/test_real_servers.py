@@ -13,6 +13,7 @@ import pytest
 from imap_tools import MailMessage
 from sqlalchemy import select
 
+from handoff.case import Case, Line
 from handoff.crm.port import Customer, Order
 from handoff.database import Database
 from handoff.desk import Desk
@@ -22,7 +23,7 @@ from handoff.mail.lmtp import LmtpIntake
 from handoff.mail.outgoing import LetterSender
 from handoff.mail.smtp import ServerAway
 from handoff.models import LetterIn, LetterOut, Ticket, TicketEntry
-from handoff.tickets import Case, Line, open_ticket
+from handoff.tickets import open_ticket
 
 from .conftest import AGENTS, SUPPORT, running
 from .servers import MailServers
