@@ -8,8 +8,10 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from handoff.errors import HandoffError
 
-class TopicFileInvalid(Exception):
+
+class TopicFileInvalid(HandoffError):
     """A file under data/ cannot be used; the message says which and where."""
 
 

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -28,7 +27,8 @@ from bot.demo.examples import CUSTOMERS_FILE, ORDERS_FILE, load_examples
 from bot.demo.mail_server import DemoMailServer
 from bot.demo.mailboxes import Mailboxes
 from bot.demo.pages import demo_router
-from bot.engine_process import MODEL
+from bot.desk import desk_of, notices_of
+from bot.engine_process import MODEL, ROOT
 from bot.engines import Engines
 from bot.gateway import Gateway
 from bot.health import health_router
@@ -36,7 +36,6 @@ from bot.lease import Presence, alone
 from bot.messengers import Messengers
 from bot.model_check import ModelCheck
 from bot.model_store import ModelStore
-from bot.notices import ConversationNotices, NoticeTexts
 from bot.old_messages import message_rules, tracker_rules
 from bot.outbox import Sender
 from bot.own_engines import OwnEngines
@@ -51,7 +50,6 @@ from handoff.errors import HandoffError
 from handoff.mail.imap import ImapIntake
 from handoff.mail.inbound import take_in
 from handoff.mail.lmtp import LmtpIntake
-from handoff.mail.modes import mode_named
 from handoff.mail.outgoing import LetterSender
 from handoff.matching import Matching
 from handoff.pages import mark_pages, not_me_pages, unlink_pages
@@ -62,7 +60,7 @@ from handoff.shop import load_shop
 
 log = logging.getLogger(__name__)
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = ROOT / "data"
 
 #: A part that broke is started again after this long.
 RESTART_AFTER_S = 2.0
@@ -89,24 +87,13 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         demo: add the page, example customers and the mail server on loopback.
 
     Raises:
-        ShopFileInvalid, NoticeFileInvalid, TopicFileInvalid, EngineNotInstalled: with what to do.
+        HandoffError: a file or the engine is missing or cannot be used; with what to do.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     shop = load_shop(settings.shop_file)
-    notices = ConversationNotices(NoticeTexts(DATA / "notices.yml"), shop)
-    desk = Desk(
-        shop=shop,
-        support_address=settings.support_address,
-        agents_address=settings.agents_address,
-        base_url=settings.base_url,
-        data_dir=settings.data_dir,
-        signing_key=settings.signing_key(),
-        auth_results_id=settings.auth_results_id,
-        notices=notices,
-        mode=mode_named(settings.handoff_mode),
-        escalation_address=settings.escalation_address,
-    )
+    notices = notices_of(shop)
+    desk = desk_of(settings, shop, notices)
 
     presence, signals = Presence(database), Signals(database)
     extras = _demo(settings, database, desk) if demo else None

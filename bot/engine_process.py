@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bot.engine.serve import QUIET
+from handoff.errors import HandoffError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ PATIENCE_S = 60.0
 ASKED_EVERY_S = 1.0
 
 
-class EngineNotInstalled(Exception):
+class EngineNotInstalled(HandoffError):
     """Rasa's environment or the model is missing; the message says which command makes it."""
 
 

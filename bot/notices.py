@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from bot import outbox
 from bot.models import Conversation, InboxItem, OutboxItem
+from handoff.errors import HandoffError
 from handoff.files import MAX_FILE_BYTES
 from handoff.identifiers import mask_address
 from handoff.letter_tickets import LETTER_CHANNEL
@@ -24,7 +25,7 @@ from handoff.notices import NoticeKind
 from handoff.shop import LANGUAGES, Shop
 
 
-class NoticeFileInvalid(Exception):
+class NoticeFileInvalid(HandoffError):
     """data/notices.yml cannot be used; the message says what is missing."""
 
 

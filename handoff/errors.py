@@ -1,5 +1,5 @@
-"""The root of what `handoff` raises on purpose."""
+"""The root of what is raised on purpose, for whoever can do something about it."""
 
 
 class HandoffError(Exception):
-    """Base of the errors that `handoff` raises on purpose; messages hold no personal data."""
+    """Its message says what is wrong or what to do; it holds no personal data."""

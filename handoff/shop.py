@@ -15,11 +15,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from handoff.errors import HandoffError
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LANGUAGES = ("ru", "en")
 
 
-class ShopFileInvalid(Exception):
+class ShopFileInvalid(HandoffError):
     """shop.yml cannot be used; the message says where and what to write instead."""
 
 

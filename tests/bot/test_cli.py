@@ -17,7 +17,9 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-import bot.cli
+import bot.cli.classify
+import bot.cli.customers
+import bot.cli.service
 import bot.engine_process
 from bot import outbox
 from bot.cli import app
@@ -178,7 +180,7 @@ def test_a_database_that_is_away_is_said_so(support):
 def test_the_real_service_does_not_start_among_the_demos_customers(support, tmp_path):
     """Example addresses would be written to, and example orders would identify people."""
     (tmp_path / "var").mkdir()
-    (tmp_path / "var" / bot.cli.DEMO_MARK).touch()
+    (tmp_path / "var" / bot.cli.service.DEMO_MARK).touch()
 
     result = support("run")
 
@@ -215,7 +217,7 @@ def test_a_missing_engine_says_which_command_makes_it(support, tmp_path, monkeyp
 
 @pytest.mark.parametrize("missing", ["PYTHON", "MODEL"])
 def test_classify_without_a_model_says_which_command_makes_it(support, tmp_path, monkeypatch, missing):
-    monkeypatch.setattr(bot.cli, missing, tmp_path / "nothing")
+    monkeypatch.setattr(bot.cli.classify, missing, tmp_path / "nothing")
 
     result = support("classify", stdin='{"text": "hi"}\n')
 
@@ -228,8 +230,8 @@ def test_classify_answers_in_order_and_shows_the_engine_what_the_gateway_would(s
     python = tmp_path / "python"
     python.write_text(CLASSIFIER.format(python=sys.executable))
     python.chmod(0o700)
-    monkeypatch.setattr(bot.cli, "PYTHON", python)
-    monkeypatch.setattr(bot.cli, "MODEL", python)
+    monkeypatch.setattr(bot.cli.classify, "PYTHON", python)
+    monkeypatch.setattr(bot.cli.classify, "MODEL", python)
     texts = ["how long", "я masha.k@mail.example", "/stop", "", "два\nряда"]
 
     result = support("classify", stdin="".join(json.dumps({"text": text}) + "\n\n" for text in texts))
@@ -580,7 +582,7 @@ def test_a_messenger_that_is_not_set_up_is_said_so(support, filled, messengers):
 
 def test_links_for_all_customers_come_as_a_table(support, filled, messengers, database, monkeypatch):
     """For the shop's own letters; who has no address cannot be told that he was bound, and gets none."""
-    monkeypatch.setattr(bot.cli, "LINKS_AT_ONCE", 2)
+    monkeypatch.setattr(bot.cli.customers, "LINKS_AT_ONCE", 2)
     with database.session_scope() as session:
         session.add_all(CrmCustomer(customer_id=f"c-{n}", name="", language="en") for n in range(2, 6))
         session.flush()
