@@ -8,6 +8,7 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from handoff.compensation import days_late
 from handoff.desk import Desk
 from handoff.entries import add_entry, find_ticket
 from handoff.mail.addresses import link_token
@@ -77,7 +78,8 @@ def keep_mark(session: Session, number: int, mark: int, words: str, key: str, de
     if mark < LOWEST_GOOD:
         ticket.state = "open"
         ticket.make_urgent("mark")
-        facts = {"mark": mark, "words": row.words, "urgent": ""}
+        late = days_late(ticket.snapshot.get("order"), now, desk.shop.zone)
+        facts = {"mark": mark, "words": row.words, "days_late": late, "urgent": ""}
         post_letter(session, ticket, desk, "agents", "low_mark", f"mark:{number}", facts, now)
     return _taken(mark)
 

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from handoff.compensation import days_late
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.entries import add_entry
@@ -106,6 +107,7 @@ def _take_step(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> b
         "promised": written_deadline(desk.shop, due.promised, desk.shop.language),
         "late": late,
         "day_passed": due.ceiling <= now,
+        "days_late": days_late(ticket.snapshot.get("order"), now, desk.shop.zone),
         "urgent": "",  # the letter itself says why
     }
     if step[1] == "reminder":

@@ -24,11 +24,15 @@ from handoff.database import Database
 from handoff.desk import Desk
 from handoff.files import keep_file
 from handoff.identity import Requester
+from handoff.letter_tickets import open_ticket_by_letter
 from handoff.mail.inbound import take_in
 from handoff.mail.modes import Mode, mode_named
 from handoff.mail.posting import post_notice
+from handoff.mail.reading import read_letter
+from handoff.marks import ask_for_mark, keep_mark
 from handoff.models import CrmAddress, CrmCustomer, CrmOrder, LetterOut, Ticket
-from handoff.ownership import assign_requester, dispute_ticket
+from handoff.ownership import assign_requester, dispute_ticket, settle_claim
+from handoff.promises import keep_promises
 from handoff.shop import load_shop
 from handoff.tickets import add_to_ticket, open_ticket
 
@@ -164,6 +168,30 @@ def every_letter(session: Session, desk: Desk, language: str) -> Iterator[tuple[
     }
     post_notice(session, desk, language, requester.registered_address, "linked", "linked:1", facts, LATER)
     yield newest("linked")
+    checked = replace(case, key="c", topic="case/refund", urgent_for=None, unchecked=True)
+    settle_claim(session, open_ticket(session, checked, None, desk, LATER).number, requester, desk, LATER)
+    yield newest("checked")
+    written = take_in(
+        session, a_letter(desk, desk.support_address, requester.registered_address, "Hello!"), [], desk, LATER
+    )
+    open_ticket_by_letter(session, written, read_letter(written.raw), customer.customer_id, desk, LATER)
+    yield "ticket_by_letter", letters(session)[-2]
+    yield newest("received")
+    if desk.mode.name == "desk":
+        yield from _unanswered(session, replace(case, key="w", topic="case/defect", urgent_for=None), requester, desk)
+
+
+def _unanswered(session: Session, case: Case, requester: Requester, desk: Desk) -> Iterator[tuple[str, EmailMessage]]:
+    """What a ticket causes that nobody answers in time, and the mark that its customer gives."""
+    number = open_ticket(session, case, requester, desk, NOW).number
+    for name, waited in (("reminder", 46), ("late", 61), ("day_passed", 24 * 60 + 1)):
+        keep_promises(session, desk, NOW + timedelta(minutes=waited))
+        yield name, letters(session)[-1]  # tickets are looked at in their order, this one is the newest
+    desk.notices.blocked.add(case.sender_id)
+    ask_for_mark(session, session.get_one(Ticket, number), desk, LATER)
+    yield "mark", letters(session)[-1]
+    keep_mark(session, number, 2, "Слишком долго / far too slow", "", desk, LATER)
+    yield "low_mark", letters(session)[-1]
 
 
 def draw(folder: Path) -> None:

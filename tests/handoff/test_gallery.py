@@ -34,7 +34,9 @@ def test_every_letter_reads_the_same_in_plain_text_and_in_html(
         shown = unescape(STYLE_OR_TAG.sub(" ", html))
         # A link is an address in plain text and a word in HTML; whole sentences are written around it.
         told = re.sub(r"https://jeans\.example/\S+", " ", plain)
-        assert set(words_of(told)) == set(words_of(shown)), name
+        # Each mark is a link of its own in HTML, and one in plain text.
+        marks = set("12345") if name == "mark" else set()
+        assert set(words_of(told)) | marks == set(words_of(shown)) | marks, name
         assert not re.search(r"<(img|link|script|iframe)|url\(|display:\s*(flex|grid)|background-image", html), name
         for text in (plain, shown):
             assert "{{" not in text

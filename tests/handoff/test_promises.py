@@ -174,7 +174,7 @@ def test_what_people_overlooked_for_weeks_is_not_dug_out(session: Session, desk:
 
 
 def test_a_manager_hears_of_alarms_and_can_answer_them(session: Session, desk: Desk) -> None:
-    """The same letter, to an address of his own; of reminders he hears nothing."""
+    """The same letter, to an address of his own; of reminders he hears nothing. He has seen none of the thread."""
     desk = replace(desk, escalation_address="boss@jeans.example")
     open_ticket(session, a_case(), maria(), desk, moscow("2026-11-18 12:00"))
     for minutes in (45, 60, 61):
@@ -185,6 +185,7 @@ def test_a_manager_hears_of_alarms_and_can_answer_them(session: Session, desk: D
     assert to_manager["To"] == "boss@jeans.example"
     assert to_manager["Reply-To"] == first["Reply-To"]
     assert to_manager["X-Priority"] == "1"
+    assert all(known in body(to_manager) for known in ("Мария Ковалёва", "maria@example.com", "GW-48213", "Тверская"))
 
 
 def test_a_manager_without_a_mailbox_is_named_at_the_start() -> None:
