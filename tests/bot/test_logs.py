@@ -58,21 +58,16 @@ SECRETS = (
 
 
 @pytest.fixture(params=["text", "json"])
-def written(request):
+def written(request, caplog):
     """Everything that is logged meanwhile at the lowest level, as it is written in each form."""
     output, root = io.StringIO(), logging.getLogger()
     handler = logging.StreamHandler(output)
     handler.setFormatter(DiscreetFormatter(secrets_of(SETTINGS), as_json=request.param == "json"))
-    before = root.level, {name: logging.getLogger(name).level for name in TALKATIVE}
     root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.DEBUG)
+    for name in (None, *TALKATIVE):  # pytest puts the levels back
+        caplog.set_level(logging.DEBUG, name)
     yield output.getvalue
     root.removeHandler(handler)
-    root.setLevel(before[0])
-    for name, level in before[1].items():
-        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
@@ -96,7 +91,6 @@ async def test_a_whole_case_leaves_no_trace_of_anybody_in_the_log(
     database, crm, desk, client, rasa, notices, running, eventually, arrived, caplog, written
 ):
     """Ours name ids, and so we check ours unmasked; the formatter is for what others write."""
-    caplog.set_level(logging.DEBUG)
     services = Services(database, crm, desk, {}, now=lambda: NOW)
     gateway = Gateway(database, client, notices, {}, desk, answered=lambda: None)
     item = arrived(f"47655 {MARIA}", key="web:a:1")
