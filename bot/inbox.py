@@ -30,7 +30,7 @@ MAX_TEXT_CHARACTERS = 4096
 WORDLESS = {kind: f"/{kind}" for kind in ("start", "photo", "voice", "sticker", "place", "forget")}
 WORDLESS["contact"] = "/faq/contact_phone"
 
-#: The pictures of one album come as messages of their own, within this time.
+#: On Telegram the pictures of one album come as messages of their own, within this time.
 ALBUM_GATHERS = timedelta(seconds=1)
 
 #: How long the bot is silent after a person has answered in the messenger by hand.
@@ -53,7 +53,7 @@ _PAUSED_UNTIL = select(_CONVERSATIONS.c.paused_until).where(_CONVERSATIONS.c.sen
 class Incoming:
     """One message of a customer as a channel hands it over; `button` is the key of a pressed one (`bot.models.Button`).
 
-    See `bot.models.InboxItem` for the rest.
+    `album_whole` says that the rest of its album is handed over with it. See `bot.models.InboxItem` for the others.
     """
 
     key: str
@@ -66,6 +66,7 @@ class Incoming:
     photo: str | None = None
     remote_file: RemoteFile | None = None
     album: str | None = None
+    album_whole: bool = False
     language: str | None = None
     display_name: str = ""
 
@@ -107,7 +108,7 @@ def receive(session: Session, message: Incoming, now: datetime) -> bool:
         language=message.language,
         display_name=message.display_name,
         received_at=now,
-        not_before=now + ALBUM_GATHERS if message.album else now,
+        not_before=now + ALBUM_GATHERS if message.album and not message.album_whole else now,
         state="operator" if paused else "waiting",
     )
     if kept is None:

@@ -47,7 +47,8 @@ def read_message(message: Json, group_id: int) -> list[Incoming]:
     if message.get("geo"):
         wordless.append("place")
     if len(files) > 1:
-        found += [new(key=f"{key}:{n}", kind="photo", remote_file=file, album=key) for n, file in enumerate(files, 1)]
+        picture = partial(new, kind="photo", album=key, album_whole=True)
+        found += [picture(key=f"{key}:{n}", remote_file=file) for n, file in enumerate(files, 1)]
     elif files:
         found.append(new(key=key, kind="photo", remote_file=files[0]))
     if text:

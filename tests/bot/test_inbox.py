@@ -106,6 +106,15 @@ def test_a_message_whose_time_has_not_come_holds_up_its_own_conversation_only(se
     assert waiting(session, now=SOON) == ["a1", "b1"]
 
 
+@pytest.mark.parametrize(("whole", "at_once"), [(True, ["picture"]), (False, [])])
+def test_an_album_waits_for_the_rest_of_it_only_where_some_may_be_missing(session, whole, at_once):
+    """VK brings all pictures with one event, Telegram one by one."""
+    write(session, "picture", kind="photo", album="1", album_whole=whole)
+
+    assert waiting(session, now=NOW) == at_once
+    assert waiting(session, now=NOW + timedelta(seconds=1)) == ["picture"]
+
+
 @pytest.mark.parametrize("state", ["answered", "stuck"])
 def test_what_is_done_or_given_up_lets_the_next_message_through(session, state):
     write(session, "a1").state = state

@@ -63,8 +63,8 @@ def test_the_files_of_one_message_are_an_album(vk, customer):
 
     *album, caption = read(customer.says("и чек", attachments=files))
 
-    assert [(found.kind, found.key, found.album) for found in album] == [
-        ("photo", f"vk:777:501000:1:{number}", "vk:777:501000:1") for number in (1, 2, 3)
+    assert [(found.kind, found.key, found.album, found.album_whole) for found in album] == [
+        ("photo", f"vk:777:501000:1:{number}", "vk:777:501000:1", True) for number in (1, 2, 3)
     ]
     assert (album[2].remote_file["type"], album[2].remote_file["size"]) == ("application/pdf", 4)
     assert caption.text == "и чек"
