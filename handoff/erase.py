@@ -123,6 +123,9 @@ def anonymise_tickets(
     counted(session, done, "ticket entries", update(TicketEntry).where(*said).values(text="", source_key=None))
     marked = Csat.ticket_number.in_(numbers), or_(Csat.words != "", Csat.key != "")
     counted(session, done, "words about a mark", update(Csat).where(*marked).values(words="", key=""))
+    # An answer to it would open the ticket again and bring new words.
+    asked = Csat.ticket_number.in_(numbers), Csat.mark.is_(None)
+    counted(session, done, "questions for a mark", delete(Csat).where(*asked))
     for ticket in tickets:
         done.counts["tickets"] += ticket.opening_key != _erased(ticket)
         done.counts["tickets that were open"] += ticket.state == "open"

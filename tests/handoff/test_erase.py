@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from handoff_cases import NOW, PNG, a_case, body, fill_crm, letters, maria
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bot import outbox
@@ -29,6 +29,7 @@ from handoff.files import keep_file, remove_files
 from handoff.identity import Requester, identify, keep_address
 from handoff.links import bind, make_links
 from handoff.mail.inbound import take_in
+from handoff.marks import keep_mark
 from handoff.models import Csat, LetterIn, LetterOut, StoredFile, Ticket, TicketEntry
 from handoff.ownership import dispute_ticket
 from handoff.tickets import add_to_ticket, open_ticket
@@ -341,3 +342,19 @@ def test_files_that_are_gone_already_do_no_harm(database: Database, desk: Desk) 
     assert list((desk.data_dir / "files").iterdir()) == []
     with database.session_scope() as session:
         assert session.scalars(select(StoredFile)).one().name == name
+
+
+async def test_a_question_for_a_mark_is_taken_back_with_all_the_rest(
+    database: Database, desk: Desk, tickets: tuple[int, int]
+) -> None:
+    """Its link lives in the customer's mailbox: a low mark would open the ticket again and bring new words."""
+    number = tickets[0]
+    with database.session_scope() as session:
+        session.execute(update(Csat).where(Csat.ticket_number == number).values(mark=None, words="", key=""))
+
+    erase(database, "c-1", desk.data_dir, trackers=None, service_runs=True)
+
+    with database.session_scope() as session:
+        assert keep_mark(session, number, 1, "Мария, 48213", "page", desk, NOW) == "known"
+        assert session.get_one(Ticket, number).state == "closed"
+    assert traces(database) == {}
