@@ -55,7 +55,8 @@ class Report:
         return [*told, *self._beyond()] if done else told
 
     def _beyond(self) -> list[str]:
-        mailboxes = f"letters already sent to {self.settings.agents_address} and to the customer"
+        readers = [self.settings.agents_address, self.settings.escalation_address, "the customer"]
+        mailboxes = f"letters already sent to {', '.join(filter(None, readers))}"
         if self.settings.imap_url:
             mailboxes += f", and those in the mailbox of {self.settings.support_address}"
         beyond = [

@@ -78,7 +78,7 @@ def keep_mark(session: Session, number: int, mark: int, words: str, key: str, de
     if mark < LOWEST_GOOD:
         ticket.state = "open"
         ticket.make_urgent("mark")
-        late = days_late(ticket.snapshot.get("order"), now, desk.shop.zone)
+        late = days_late(ticket.snapshot.get("order"), ticket.opened_at, desk.shop.zone)
         facts = {"mark": mark, "words": row.words, "days_late": late, "urgent": ""}
         post_letter(session, ticket, desk, "agents", "low_mark", f"mark:{number}", facts, now)
     return _taken(mark)

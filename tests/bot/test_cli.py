@@ -649,14 +649,14 @@ def test_erase_asks_first_and_says_what_it_did_and_what_it_cannot_do(support, er
     assert "to be erased: 1 tickets" in refused.stdout
     assert "web:a" in support("stuck", **erasable).stdout
 
-    done = support("erase", "web:a", stdin="y\n", **erasable)
+    done = support("erase", "web:a", stdin="y\n", ESCALATION_ADDRESS="boss@jeans.example", **erasable)
 
     assert done.exit_code == 0
     for said in (
         "erased: 1 tickets",
         "erased: 1 messages in",
         "erased: 1 tracker events",
-        "agents@jeans.example",
+        "letters already sent to agents@jeans.example, boss@jeans.example, the customer",
         "CRM",
     ):
         assert said in done.stdout
