@@ -87,7 +87,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
         demo: add the page, example customers and the mail server on loopback.
 
     Raises:
-        HandoffError: a file or the engine is missing or cannot be used; with what to do.
+        HandoffError: a setting, a file or the engine is missing or cannot be used; with what to do.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)

@@ -22,7 +22,7 @@ from handoff.mail.posting import post_letter
 from handoff.mail.reading import read_letter
 from handoff.models import LetterIn, StoredFile, Ticket, TicketEntry
 from handoff.promises import promise_text
-from handoff.tickets import confirm, join, same_case, snapshot_of
+from handoff.tickets import add_case, confirm_ticket, same_case, snapshot_of
 
 
 class NotAssignable(HandoffError):
@@ -50,7 +50,7 @@ def assign_requester(
     requester = Requester(customer, order, registered.get(claimed) or min(customer.addresses))
     facts = _give_to(session, ticket, requester, desk, now)
     post_letter(session, ticket, desk, "agents", "assigned", f"assigned:{number}", facts, now)
-    confirm(session, ticket, desk, now)
+    confirm_ticket(session, ticket, desk, now)
     _send_waiting_answers(session, number, ticket, desk, now)
 
 
@@ -71,7 +71,7 @@ def settle_claim(session: Session, number: int, requester: Requester | None, des
         desk.notices.announce(session, ticket, "pair_unmatched", now)
     elif same is None:
         facts |= _give_to(session, ticket, requester, desk, now)
-        confirm(session, ticket, desk, now)
+        confirm_ticket(session, ticket, desk, now)
         _send_waiting_answers(session, number, ticket, desk, now)
         desk.notices.announce(session, ticket, "pair_matched", now)
     else:
@@ -119,7 +119,7 @@ def _merge(session: Session, ticket: Ticket, same: Ticket, requester: Requester,
         claimed_order=None,
         claimed_address=None,
     )
-    join(session, same, case, attachments_of(session, same, files, desk), desk, now)
+    add_case(session, same, case, attachments_of(session, same, files, desk), desk, now)
     _send_waiting_answers(session, ticket.number, same, desk, now)
     _give_to(session, ticket, requester, desk, now)
     ticket.state = "closed"

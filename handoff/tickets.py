@@ -60,7 +60,7 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
         return _opened(known[0], case.language, desk, now, joined=known[1])
     same = same_case(session, case.topic, requester)
     if same is not None:
-        join(session, same, case, _attach_files(session, same, case.sender_id, now, desk), desk, now)
+        add_case(session, same, case, _attach_files(session, same, case.sender_id, now, desk), desk, now)
         return _opened(same, case.language, desk, now, joined=True)
     ticket = new_ticket(session, case, requester, desk, now)
     for line in case.transcript:
@@ -78,14 +78,9 @@ def open_ticket(session: Session, case: Case, requester: Requester | None, desk:
         files,
     )
     if requester is not None:
-        confirm(session, ticket, desk, now)
+        confirm_ticket(session, ticket, desk, now)
     when_stored(session, partial(_tell, ticket))
     return _opened(ticket, case.language, desk, now, joined=False)
-
-
-def _tell(ticket: Ticket) -> None:
-    TICKETS.labels(ticket.topic, ticket.channel).inc()
-    log.info("ticket %s opened about %s", ticket.number, ticket.topic)
 
 
 def add_to_ticket(
@@ -131,19 +126,6 @@ def open_ticket_of(session: Session, sender_id: str, now: datetime) -> Ticket | 
     )
 
 
-def _handed_over(session: Session, case: Case) -> tuple[Ticket, bool] | None:
-    """The ticket that has this very case already, and whether it joined it."""
-    opened = session.scalar(select(Ticket).where(Ticket.sender_id == case.sender_id, Ticket.opening_key == case.key))
-    if opened is not None:
-        return opened, False
-    joined = session.scalar(select(LetterOut.ticket_number).where(LetterOut.purpose == _joining(case)))
-    return (find_ticket(session, joined), True) if joined is not None else None
-
-
-def _joining(case: Case) -> str:
-    return f"joined:{case.sender_id}:{case.key}"
-
-
 def same_case(session: Session, topic: str, requester: Requester | None) -> Ticket | None:
     """The requester's open ticket about the same order and topic, whichever conversation opened it."""
     if requester is None:
@@ -162,7 +144,9 @@ def same_case(session: Session, topic: str, requester: Requester | None) -> Tick
     )
 
 
-def join(session: Session, ticket: Ticket, case: Case, files: Sequence[Attachment], desk: Desk, now: datetime) -> None:
+def add_case(
+    session: Session, ticket: Ticket, case: Case, files: Sequence[Attachment], desk: Desk, now: datetime
+) -> None:
     """Add what the ticket does not have yet, and tell the agents in its thread."""
     if case.urgent_for:
         ticket.make_urgent(case.urgent_for)
@@ -178,23 +162,6 @@ def join(session: Session, ticket: Ticket, case: Case, files: Sequence[Attachmen
     for line in lines:
         _add_line(session, ticket, line)
     _tell_addition(session, ticket, _joining(case), lines, files, desk, now)
-
-
-def _tell_addition(
-    session: Session,
-    ticket: Ticket,
-    purpose: str,
-    lines: Sequence[Line],
-    files: Sequence[Attachment],
-    desk: Desk,
-    now: datetime,
-) -> None:
-    """Tell the agents, in the ticket's thread, what came in the conversation."""
-    facts = {
-        "lines": _spoken_lines(lines, files, desk),
-        "promised": promise_text(ticket, desk, now, desk.shop.language),
-    }
-    post_letter(session, ticket, desk, "agents", "follow_up", purpose, facts, now, files)
 
 
 def new_ticket(session: Session, case: Case, requester: Requester | None, desk: Desk, now: datetime) -> Ticket:
@@ -234,23 +201,7 @@ def snapshot_of(customer: Customer, order: Order | None) -> dict[str, Any]:
     return {"customer": {"name": storable(customer.name), "language": customer.language}, "order": kept}
 
 
-def _as_text(value: str | date | None) -> str:
-    return value.isoformat() if isinstance(value, date) else storable(value or "")
-
-
-def _opened(ticket: Ticket, language: str, desk: Desk, now: datetime, joined: bool) -> Opened:
-    return Opened(
-        number=ticket.number,
-        agent=ticket.agent_names[language],
-        deadline_text=spoken_deadline(desk.shop, promised(ticket, desk, now), now, language),
-        masked_address=mask_address(ticket.requester) if ticket.requester else None,
-        joined=joined,
-        verified_pair=ticket.requester is not None,
-        waits=ticket.match_at is not None,
-    )
-
-
-def confirm(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> None:
+def confirm_ticket(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> None:
     """The first letter to the registered address. Nothing that was typed in the conversation goes into it."""
     post_letter(
         session,
@@ -294,6 +245,57 @@ def case_facts(
         else None,
         "lines": _spoken_lines(case.transcript, files, desk),
     }
+
+
+def _tell(ticket: Ticket) -> None:
+    TICKETS.labels(ticket.topic, ticket.channel).inc()
+    log.info("ticket %s opened about %s", ticket.number, ticket.topic)
+
+
+def _handed_over(session: Session, case: Case) -> tuple[Ticket, bool] | None:
+    """The ticket that has this very case already, and whether it joined it."""
+    opened = session.scalar(select(Ticket).where(Ticket.sender_id == case.sender_id, Ticket.opening_key == case.key))
+    if opened is not None:
+        return opened, False
+    joined = session.scalar(select(LetterOut.ticket_number).where(LetterOut.purpose == _joining(case)))
+    return (find_ticket(session, joined), True) if joined is not None else None
+
+
+def _joining(case: Case) -> str:
+    return f"joined:{case.sender_id}:{case.key}"
+
+
+def _tell_addition(
+    session: Session,
+    ticket: Ticket,
+    purpose: str,
+    lines: Sequence[Line],
+    files: Sequence[Attachment],
+    desk: Desk,
+    now: datetime,
+) -> None:
+    """Tell the agents, in the ticket's thread, what came in the conversation."""
+    facts = {
+        "lines": _spoken_lines(lines, files, desk),
+        "promised": promise_text(ticket, desk, now, desk.shop.language),
+    }
+    post_letter(session, ticket, desk, "agents", "follow_up", purpose, facts, now, files)
+
+
+def _as_text(value: str | date | None) -> str:
+    return value.isoformat() if isinstance(value, date) else storable(value or "")
+
+
+def _opened(ticket: Ticket, language: str, desk: Desk, now: datetime, joined: bool) -> Opened:
+    return Opened(
+        number=ticket.number,
+        agent=ticket.agent_names[language],
+        deadline_text=spoken_deadline(desk.shop, promised(ticket, desk, now), now, language),
+        masked_address=mask_address(ticket.requester) if ticket.requester else None,
+        joined=joined,
+        verified_pair=ticket.requester is not None,
+        waits=ticket.match_at is not None,
+    )
 
 
 def _spoken_lines(lines: Sequence[Line], files: Sequence[Attachment], desk: Desk) -> list[dict[str, str]]:

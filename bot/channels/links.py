@@ -7,10 +7,11 @@ from collections.abc import Callable
 from telegram.error import TelegramError
 
 from bot.channels.telegram import TelegramChannel
+from handoff.errors import HandoffError
 from handoff.settings import Settings
 
 
-class MessengerAway(Exception):
+class BotNameUnknown(HandoffError):
     """A messenger does not say what the shop is called there."""
 
 
@@ -18,7 +19,7 @@ async def link_makers(settings: Settings) -> dict[str, Callable[[str], str]]:
     """By channel, what makes a link of a token; only the messengers that are set up.
 
     Raises:
-        MessengerAway: Telegram does not answer; the bot's name is known only there.
+        BotNameUnknown: Telegram does not answer; the bot's name is known only there.
     """
     makers: dict[str, Callable[[str], str]] = {}
     if settings.telegram_token:
@@ -34,6 +35,6 @@ async def _bot_name(settings: Settings) -> str:
     try:
         return str((await channel.bot.get_me()).username)
     except TelegramError as error:
-        raise MessengerAway(f"Telegram does not say what the bot is called: {error}") from None
+        raise BotNameUnknown(f"Telegram does not say what the bot is called: {error}") from None
     finally:
         await channel.close()

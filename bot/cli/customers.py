@@ -1,4 +1,4 @@
-"""`support link`, `assign` and `erase`: what operators decide about one customer."""
+"""`support link`, `assign` and `erase`: what operators decide about customers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from bot.channels.links import MessengerAway, link_makers
+from bot.channels.links import link_makers
 from bot.cli.common import Refused, connect_crm, open_database, read_desk, read_settings
 from bot.erase import StillAnswering, erase_subject
 from handoff.database import Database
@@ -43,7 +43,7 @@ def link(
         raise Refused(f"the CRM has no customer {customer!r} with an address")
     try:
         makers = asyncio.run(link_makers(read_settings()))
-    except MessengerAway as error:
+    except HandoffError as error:
         raise Refused(str(error)) from None
     for channel, name in MESSENGERS.items():
         if channel not in makers:
