@@ -36,8 +36,10 @@ class Child:
     async def stop(self) -> None:
         """End it; whoever still waits for an answer of it gets none."""
         self.task.cancel()
-        await asyncio.wait({self.task})
-        await self.client.close()
+        try:
+            await asyncio.wait({self.task})
+        finally:  # also when the service stops meanwhile
+            await self.client.close()
 
 
 class OwnEngines:

@@ -19,7 +19,7 @@ from bot.engines import Engines
 from bot.model_check import ModelCheck
 from bot.model_report import follow, lines
 from bot.model_store import DeploymentUnderWay, ModelStore, NoSuchModel, Wanted
-from bot.own_engines import OwnEngines
+from bot.own_engines import Child, OwnEngines
 from bot.rasa import EngineAway
 
 from .fake_engine import SURE, make_model
@@ -230,6 +230,27 @@ async def test_going_back_needs_no_examples_and_can_be_repeated(own, store, fold
             assert await model_of(engines) == earlier
         with pytest.raises(NoSuchModel, match="no earlier model"):
             store.before()
+
+
+async def test_an_engine_that_is_being_stopped_when_the_service_stops_leaves_no_connection(rasa, client):
+    """A process needs a while to end, and the service may not wait for the one that has just been replaced."""
+    assert await client.ready()
+
+    async def ends_slowly():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)
+
+    child = Child("model", None, client, asyncio.create_task(ends_slowly()))
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(child.stop())
+    await asyncio.sleep(0.05)
+
+    stopping.cancel()
+    await asyncio.wait({stopping, child.task})
+
+    assert client._http.closed
 
 
 async def test_without_a_service_the_next_start_tries_the_model(own, store, folder):
