@@ -42,12 +42,6 @@ def is_open(shop: Shop, at: datetime) -> bool:
     return _works_on(shop, local.date()) and shop.hours.start <= local.time() < shop.hours.end
 
 
-def next_opening(shop: Shop, at: datetime) -> datetime:
-    """The first moment from `at` on at which people answer, in UTC; `at` itself while they do."""
-    start, _ = next(_open_spans(shop, at))
-    return max(start, at.astimezone(UTC))
-
-
 def answer_by(shop: Shop, asked: datetime) -> Deadline:
     """When a question asked at `asked` gets its first answer at the latest."""
     return Deadline(after_work(shop, asked, shop.first_answer), asked.astimezone(UTC) + CEILING)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handoff.hours import answer_by, is_open, next_opening, spoken_deadline
+from handoff.hours import after_work, answer_by, is_open, spoken_deadline
 from handoff.shop import Hours, Shop, ShopFileInvalid
 
 MINUTE = timedelta(minutes=1)
@@ -54,7 +54,7 @@ def test_an_extra_holiday_closes_the_shop() -> None:
     shop = a_shop(replace(WEEKDAYS, extra_holidays=frozenset({date(2026, 11, 20)})))
 
     assert not is_open(shop, moscow("2026-11-20 12:00"))
-    assert next_opening(shop, moscow("2026-11-20 12:00")) == moscow("2026-11-23 10:00")
+    assert after_work(shop, moscow("2026-11-20 12:00"), timedelta(0)) == moscow("2026-11-23 10:00")
 
 
 hours = st.builds(
@@ -79,7 +79,7 @@ def test_the_promise_is_what_counting_minutes_gives(hours: Hours, zone: str, ask
 
     at, worked = asked, 0
     while worked < minutes:
-        opening = next_opening(shop, at)
+        opening = after_work(shop, at, timedelta(0))
         # Only the first closed minutes are walked one by one: a weekend has 3000 of them.
         if not is_open(shop, at):
             assert opening > at
