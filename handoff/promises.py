@@ -107,6 +107,7 @@ def _take_step(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> b
         "promised": written_deadline(desk.shop, due.promised, desk.shop.language),
         "late": late,
         "day_passed": due.ceiling <= now,
+        "in_chat": desk.notices.reaches(session, ticket.sender_id),
         "days_late": days_late(ticket.snapshot.get("order"), ticket.opened_at, desk.shop.zone),
         "urgent": "",  # the letter itself says why
     }

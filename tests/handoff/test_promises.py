@@ -188,6 +188,20 @@ def test_a_manager_hears_of_alarms_and_can_answer_them(session: Session, desk: D
     assert all(known in body(to_manager) for known in ("Мария Ковалёва", "maria@example.com", "GW-48213", "Тверская"))
 
 
+@pytest.mark.parametrize(("blocked", "said"), [(False, "Клиенту в чате сказано"), (True, "Клиент об этом не знает")])
+def test_the_alarm_does_not_say_that_somebody_was_told_whom_no_chat_reaches(
+    session: Session, desk: Desk, notices: RecordedNotices, blocked: bool, said: str
+) -> None:
+    """A ticket that a letter opened has no chat, and a customer may have blocked the bot."""
+    case = a_case()
+    if blocked:
+        notices.blocked.add(case.sender_id)
+    open_ticket(session, case, maria(), desk, moscow("2026-11-18 12:00"))
+    keep_promises(session, desk, moscow("2026-11-18 13:01"))
+
+    assert said in body(letters(session, "agents")[-1])
+
+
 def test_a_manager_without_a_mailbox_is_named_at_the_start() -> None:
     """Not at the first alarm, in the middle of a night."""
     with pytest.raises(ValidationError, match="one plain address"):
