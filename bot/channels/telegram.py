@@ -69,12 +69,12 @@ class TelegramChannel:
             try:
                 if item.maybe_sent:
                     # The one repetition that is allowed is made when Telegram is well again.
-                    async with self._all_chats:
+                    async with self._all_chats.place():
                         await self.bot.send_chat_action(chat, ChatAction.TYPING)
             except TelegramError as error:
                 raise _known(error) or SendLater(str(error)) from error
             try:
-                async with self._all_chats:
+                async with self._all_chats.place():
                     leaves()
                     message = await self.bot.send_message(
                         chat, item.text, reply_markup=InlineKeyboardMarkup(rows) if rows else None,
@@ -87,7 +87,7 @@ class TelegramChannel:
     async def typing(self, sender_id: str) -> None:
         """See `bot.channel.Channel.typing`; left out where answers need the rate."""
         if self._all_chats.has_room:
-            async with self._all_chats:
+            async with self._all_chats.place():
                 await self.bot.send_chat_action(chat_of(sender_id), ChatAction.TYPING)
 
     async def download(self, file: RemoteFile) -> bytes:

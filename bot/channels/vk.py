@@ -21,7 +21,7 @@ from vk_api.keyboard import VkKeyboard
 from vk_api.vk_api import VkApiGroup
 
 from bot.channel import FileGone, SendLater, SendRefused
-from bot.channels.pace import Pace
+from bot.channels.pace import Pace, Place
 from bot.models import OutboxItem, RemoteFile
 from handoff.files import MAX_FILE_BYTES, FileTooLarge
 
@@ -37,6 +37,8 @@ API_VERSION = "5.199"
 CALLS_A_SECOND = 20
 #: Messages under way at once: should they all hang, there is room for the few calls of other kinds.
 SENDS_AT_ONCE = CALLS_A_SECOND - 2
+#: What a thread and the library need before a call leaves, in seconds, with some room.
+LEAD_S = 0.005
 #: To connect and to wait for an answer, in seconds. The library itself would wait for ever.
 TIME_OUTS = (5.0, 10.0)
 #: A file that has not come whole after this long is asked for again.
@@ -64,8 +66,9 @@ class VkChannel:
     def __init__(self, token: str, group_id: int, api_base: str = "") -> None:
         self.group_id = group_id
         self._token = token
-        self._adapter = _Adapter(_base(api_base))
-        self._idle: deque[VkApiGroup] = deque()
+        self._base = _base(api_base)
+        self._lines: list[_Line] = []
+        self._idle: deque[_Line] = deque()
         self._free = asyncio.Semaphore(SENDS_AT_ONCE)
         self._pace = Pace(CALLS_A_SECOND)
 
@@ -81,27 +84,20 @@ class VkChannel:
             VkApiError: VK refuses.
             requests.RequestException: VK cannot be reached, or talks gibberish.
         """
-        async with self._pace:
-            return await on_thread(lambda: self._call(method, values))
+        async with self._pace.place(LEAD_S) as place:
+            return await on_thread(lambda: self._call(method, values, place))
 
-    def _call(self, method: str, values: dict[str, Any]) -> Any:
-        # One instance makes one call at a time: a call that hangs has its instance for itself.
+    def _call(self, method: str, values: dict[str, Any], place: Place) -> Any:
+        # A line makes one call at a time: a call that hangs has its line for itself.
         try:
-            api = self._idle.pop()
+            line = self._idle.pop()
         except IndexError:
-            api = self._new_api()
+            line = _Line(self._token, self._base)
+            self._lines.append(line)
         try:
-            return api.method(method, values)
+            return line.call(method, values, place)
         finally:
-            self._idle.append(api)
-
-    def _new_api(self) -> VkApiGroup:
-        session = requests.Session()
-        session.mount(OFFICIAL_API, self._adapter)
-        api = VkApiGroup(token=self._token, api_version=API_VERSION, session=session)
-        api.RPS_DELAY = 0  # paced by us, for all instances together
-        api.error_handlers.clear()  # they repeat a call without end, or want a captcha solved: every error is ours
-        return api
+            self._idle.append(line)
 
     async def send(self, item: OutboxItem, leaves: Callable[[], object] = lambda: None) -> str:
         """See `bot.channel.Channel.send`. Never `MaybeSent`: VK recognises a repetition by its `random_id`."""
@@ -138,22 +134,35 @@ class VkChannel:
 
     async def close(self) -> None:
         """Close the connections."""
-        self._adapter.close()
+        for line in self._lines:
+            line.close()
         if "_files" in vars(self):
             await self._files.aclose()
 
 
-class _Adapter(HTTPAdapter):
-    """Sends the library's calls to `base`, and none without a time-out; it is shared by all instances."""
+class _Line(HTTPAdapter):
+    """A connection to `base` with the library's instance that calls through it; no call is without a time-out."""
 
-    def __init__(self, base: str) -> None:
-        super().__init__(pool_maxsize=SENDS_AT_ONCE)
+    def __init__(self, token: str, base: str) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1)
         self._base = base
+        session = requests.Session()
+        session.mount(OFFICIAL_API, self)
+        self._api = VkApiGroup(token=token, api_version=API_VERSION, session=session)
+        self._api.RPS_DELAY = 0  # paced by us, for all lines together
+        # They repeat a call without end, or want a captcha solved: every error is ours.
+        self._api.error_handlers.clear()
+
+    def call(self, method: str, values: dict[str, Any], place: Place) -> Any:
+        """See `VkChannel.call`."""
+        self._place = place
+        return self._api.method(method, values)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         request.url = self._base + (request.url or "").removeprefix(OFFICIAL_API)
         kwargs |= {"timeout": TIME_OUTS, "proxies": get_environ_proxies(request.url)}
-        return super().send(request, *args, **kwargs)
+        with self._place:
+            return super().send(request, *args, **kwargs)
 
 
 async def on_thread(work: Callable[[], T]) -> T:
