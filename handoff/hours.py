@@ -60,26 +60,27 @@ def after_work(shop: Shop, since: datetime, working: timedelta) -> datetime:
 
 
 def spoken_deadline(shop: Shop, answer_by: datetime, now: datetime, language: str) -> str:
-    """The deadline in a sentence and in the shop's time: "сегодня до 15:20", "by Monday 11:00"."""
-    due = answer_by.astimezone(shop.zone)
-    days = (due.date() - now.astimezone(shop.zone).date()).days
-    spoken = words(language)
-    form = "today" if days <= 0 else "tomorrow" if days == 1 else "weekday" if days < 7 else "date"
-    said: str = spoken["deadline"][form].format(
-        time=f"{due:%H:%M}",
-        weekday=spoken["weekdays"][due.weekday()],
-        day=due.day,
-        month=spoken["months"][due.month - 1],
-    )
-    return said
+    """The deadline in a sentence and in the shop's time: "сегодня до 15:20 по Москве", "by Monday 11:00 Moscow time".
+
+    While the shop is closed the day is named: where the customer is, "today" may be another one.
+    """
+    days = (answer_by.astimezone(shop.zone).date() - now.astimezone(shop.zone).date()).days
+    form = "weekday" if days < 7 else "date"
+    if days < 2 and is_open(shop, now):
+        form = "tomorrow" if days == 1 else "today"
+    return _deadline(shop, answer_by, language, form)
 
 
 def written_deadline(shop: Shop, answer_by: datetime, language: str) -> str:
     """The deadline as a letter says it, which may be read on another day: "by 11:00 on Monday, 23 November"."""
+    return _deadline(shop, answer_by, language, "written")
+
+
+def _deadline(shop: Shop, answer_by: datetime, language: str, form: str) -> str:
     due = answer_by.astimezone(shop.zone)
     spoken = words(language)
-    said: str = spoken["deadline"]["written"].format(
-        time=f"{due:%H:%M}",
+    said: str = spoken["deadline"][form].format(
+        time=f"{due:%H:%M} {shop.phrases[language].get('zone', '')}".rstrip(),
         weekday=spoken["weekdays"][due.weekday()],
         day=due.day,
         month=spoken["months"][due.month - 1],

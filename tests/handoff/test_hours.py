@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handoff.hours import after_work, answer_by, is_open, spoken_deadline
+from handoff.hours import after_work, answer_by, is_open, spoken_deadline, written_deadline
 from handoff.shop import Hours, Shop, ShopFileInvalid
 
 MINUTE = timedelta(minutes=1)
 
 
 def a_shop(hours: Hours, zone: str = "Europe/Moscow", first_answer: timedelta = timedelta(hours=1)) -> Shop:
-    return Shop("Getwear", ZoneInfo(zone), hours, first_answer, ({"ru": "Анна", "en": "Anna"},), False, {})
+    agents, phrases = ({"ru": "Анна", "en": "Anna"},), {"ru": {"zone": "по Москве"}, "en": {"zone": "Moscow time"}}
+    return Shop("Getwear", ZoneInfo(zone), hours, first_answer, agents, False, {}, phrases)
 
 
 WEEKDAYS = Hours(frozenset(range(5)), time(10), time(19), "RU")
@@ -95,21 +96,28 @@ def test_the_promise_is_what_counting_minutes_gives(hours: Hours, zone: str, ask
 
 
 @pytest.mark.parametrize(
-    ("due", "ru", "en"),
+    ("now", "due", "ru", "en"),
     [
-        ("2026-11-20 15:20", "сегодня до 15:20", "today by 15:20"),
-        ("2026-11-21 11:00", "завтра до 11:00", "tomorrow by 11:00"),
-        ("2026-11-23 11:00", "в понедельник до 11:00", "by Monday 11:00"),
-        ("2026-11-24 11:00", "во вторник до 11:00", "by Tuesday 11:00"),
-        ("2027-01-11 11:00", "11 января до 11:00", "by 11:00 on 11 January"),
+        ("11-20 14:20", "2026-11-20 15:20", "сегодня до 15:20 по Москве", "today by 15:20 Moscow time"),
+        ("11-19 18:30", "2026-11-20 10:30", "завтра до 10:30 по Москве", "tomorrow by 10:30 Moscow time"),
+        ("11-20 18:30", "2026-11-23 10:30", "в понедельник до 10:30 по Москве", "by Monday 10:30 Moscow time"),
+        ("11-23 01:58", "2026-11-23 11:00", "в понедельник до 11:00 по Москве", "by Monday 11:00 Moscow time"),
+        ("11-23 20:00", "2026-11-24 11:00", "во вторник до 11:00 по Москве", "by Tuesday 11:00 Moscow time"),
+        ("12-31 20:00", "2027-01-11 11:00", "11 января до 11:00 по Москве", "by 11:00 Moscow time on 11 January"),
     ],
 )
-def test_a_deadline_is_said_as_people_say_it(due: str, ru: str, en: str) -> None:
-    """In the shop's time zone, in the customer's language."""
-    now = moscow("2026-11-20 09:00").astimezone(UTC)
+def test_a_deadline_is_said_as_people_say_it(now: str, due: str, ru: str, en: str) -> None:
+    """In the customer's language and the shop's time; at night "today" would be another day for somebody far away."""
+    asked = moscow(f"2026-{now}").astimezone(UTC)
 
-    assert spoken_deadline(MOSCOW, moscow(due), now, "ru") == ru
-    assert spoken_deadline(MOSCOW, moscow(due), now, "en") == en
+    assert spoken_deadline(MOSCOW, moscow(due), asked, "ru") == ru
+    assert spoken_deadline(MOSCOW, moscow(due), asked, "en") == en
+
+
+def test_a_shop_may_leave_its_time_zone_unsaid() -> None:
+    shop = replace(MOSCOW, phrases={"ru": {}, "en": {}})
+
+    assert written_deadline(shop, moscow("2026-11-23 11:00"), "en") == "by 11:00 on Monday, 23 November"
 
 
 def test_a_holiday_country_nobody_knows_is_named(shop: Shop) -> None:
