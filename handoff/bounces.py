@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -14,33 +16,46 @@ from handoff.mail.posting import post_letter
 from handoff.models import LetterIn, LetterOut, Ticket, TicketEntry
 from handoff.tickets import add_to_ticket
 
+log = logging.getLogger(__name__)
+
 #: The entry of a ticket whose customer was asked in the chat for another address, and how long he may take.
 ADDRESS_WANTED = "another address is wanted"
 WANTED_FOR = timedelta(days=7)
 
 
-def note_bounce(
-    session: Session, sent: LetterOut, diagnosis: str, permanent: bool, letter: LetterIn, desk: Desk, now: datetime
-) -> None:
+@dataclass(frozen=True)
+class Report:
+    """What a mail server says of a letter: why, whether trying again is of no use, and whether it has given up."""
+
+    diagnosis: str
+    permanent: bool
+    given_up: bool
+
+
+def note_bounce(session: Session, sent: LetterOut, report: Report, letter: LetterIn, desk: Desk, now: datetime) -> None:
     """A letter of ours came back: the ticket says so, and the agents hear of it when it was the customer's.
 
-    If the mailbox takes no letters at all, the customer is asked once in the chat for another address.
+    If the mailbox takes no letters at all, the customer is asked once in the chat for another address. What agents or
+    the manager did not get waits for an operator, as if their server had refused it at once.
     """
+    if sent.audience != "customer" and report.given_up and sent.state == "sent":
+        sent.state, sent.last_error = "stuck", f"came back: {report.diagnosis}"
+        log.error("letter %s about %s is stuck: it came back from %s", sent.message_id, sent.about, sent.audience)
     if sent.ticket_number is None:
         return
     ticket = find_ticket(session, sent.ticket_number)
-    add_entry(session, ticket, "system", "note", f"bounced: {diagnosis}", now, letter, f"bounce:{letter.id}")
+    add_entry(session, ticket, "system", "note", f"bounced: {report.diagnosis}", now, letter, f"bounce:{letter.id}")
     if sent.audience != "customer" or not ticket.requester:
         return
     asked = (
-        permanent
+        report.permanent
         and not ticket.disputed
         and desk.notices.reaches(session, ticket.sender_id)
         and add_entry(session, ticket, "system", "note", ADDRESS_WANTED, now, source_key=ADDRESS_WANTED)
     )
     if asked:
         desk.notices.announce(session, ticket, "letter_bounced", now)
-    facts = {"diagnosis": diagnosis, "permanent": permanent, "asked": asked}
+    facts = {"diagnosis": report.diagnosis, "permanent": report.permanent, "asked": asked}
     post_letter(session, ticket, desk, "agents", "bounced", f"bounced:{ticket.number}:{letter.id}", facts, now)
 
 

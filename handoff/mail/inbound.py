@@ -20,7 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from handoff.bounces import note_bounce
+from handoff.bounces import Report, note_bounce
 from handoff.database import when_stored
 from handoff.desk import Desk
 from handoff.letter_tickets import LETTER_CHANNEL, LETTER_TOPIC, open_ticket_by_letter
@@ -59,6 +59,8 @@ BOUNCE_SENDER = re.compile(r"^(mailer-daemon|postmaster)\b", re.IGNORECASE)
 #: The part of a delivery report that says why (RFC 3464 2.3).
 DIAGNOSIS = re.compile(r"^Diagnostic-Code:\s*(?:smtp;\s*)?(.+(?:\n[ \t].+)*)", re.IGNORECASE | re.MULTILINE)
 STATUS = re.compile(r"^Status:\s*([245])\.\d+\.\d+", re.IGNORECASE | re.MULTILINE)
+#: What the reporting server did: it failed, or it only is delayed and goes on trying.
+ACTION = re.compile(r"^Action:\s*(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
 def take_in(session: Session, raw: bytes, recipients: list[str], desk: Desk, now: datetime) -> LetterIn:
@@ -180,12 +182,13 @@ def _file_bounce(session: Session, message: Message, letter: LetterIn, desk: Des
     if sent is None:
         return
     letter.ticket_number = sent.ticket_number
-    status, said = STATUS.search(text), DIAGNOSIS.search(text)
+    status, said, action = STATUS.search(text), DIAGNOSIS.search(text), ACTION.search(text)
     _, for_good = all_failures(message)
     permanent = status[1] == "5" if status else bool(for_good)
+    given_up = action[1].lower() == "failed" if action else permanent
     diagnosis = " ".join(said[1].split())[:500] if said else ""
     letter.reason = f"delivery report: {diagnosis or ('permanent' if permanent else 'temporary')}"
-    note_bounce(session, sent, diagnosis, permanent, letter, desk, now)
+    note_bounce(session, sent, Report(diagnosis, permanent, given_up), letter, desk, now)
 
 
 def _report_parts(message: Message) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from handoff_cases import NOW, PNG, RecordedNotices, a_case, body, letters, maria
 from sqlalchemy.orm import Session
 
-from handoff.bounces import note_bounce
+from handoff.bounces import Report, note_bounce
 from handoff.case import Case, Line
 from handoff.crm.port import Customer, Order
 from handoff.database import Database
@@ -135,7 +135,7 @@ def every_letter(session: Session, desk: Desk, language: str) -> Iterator[tuple[
     bounce = take_in(session, a_letter(desk, "support@jeans.example", "x@y.example", "bounce"), [], desk, LATER)
     sent = session.query(LetterOut).filter_by(audience="customer").first()
     assert sent is not None
-    note_bounce(session, sent, "550 5.1.1 no such user here", True, bounce, desk, LATER)
+    note_bounce(session, sent, Report("550 5.1.1 no such user here", True, True), bounce, desk, LATER)
     yield newest("bounced")
     bound = open_ticket(
         session, replace(case, key="b", urgent_for=None, topic="human/x"), replace(requester, order=None), desk, LATER

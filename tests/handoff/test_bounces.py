@@ -10,7 +10,9 @@ from handoff_cases import NOW, RecordedNotices, a_case, body, letters, maria
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot.stuck import retry, stuck_lines
 from handoff.bounces import take_other_address
+from handoff.case import Opened
 from handoff.desk import Desk
 from handoff.identity import keep_address
 from handoff.mail.inbound import take_in
@@ -26,7 +28,7 @@ def bounce(session: Session, desk: Desk) -> Callable[..., None]:
     """A delivery report about the newest letter to the customer, or to the agents."""
     reports = iter(range(1000))
 
-    def send(status: str = "5.1.1", audience: str = "customer", at: datetime = LATER) -> None:
+    def send(status: str = "5.1.1", audience: str = "customer", at: datetime = LATER, action: str = "failed") -> None:
         name = letters(session, audience)[-1]["Message-ID"]
         report = f"""From: MAILER-DAEMON@mail.example
 To: support@jeans.example
@@ -42,7 +44,7 @@ Sorry.
 Content-Type: message/delivery-status
 
 Final-Recipient: rfc822; maria@example.com
-Action: failed
+Action: {action}
 Status: {status}
 Diagnostic-Code: smtp; 550 {status} user unknown
 
@@ -79,6 +81,29 @@ def test_the_chat_is_not_asked(session, desk, opened, bounce, notices: RecordedN
     bounce("4.2.2" if why == "for now" else "5.1.1", "agents" if why == "to the agents" else "customer")
 
     assert (opened.number, "letter_bounced") not in notices.announced
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "state"),
+    [("5.1.1", "failed", "stuck"), ("4.4.7", "failed", "stuck"), ("4.4.1", "delayed", "sent")],
+)
+def test_what_the_agents_did_not_get_waits_for_an_operator(
+    session: Session, opened: Opened, bounce, status: str, action: str, state: str
+) -> None:
+    """Nobody else would know that nobody has read of the case; a server that goes on trying is let try."""
+    to_agents = session.scalars(select(LetterOut).where(LetterOut.audience == "agents")).one()
+    to_agents.state = "sent"
+
+    bounce(status, "agents", action=action)
+
+    assert to_agents.state == state
+    stuck = [f"letter {to_agents.id}, ticket {opened.number}: came back: 550 {status} user unknown"]
+    assert list(stuck_lines(session)) == (stuck if state == "stuck" else [])
+
+    if state == "stuck":
+        retry(session, "letter", to_agents.id, LATER)
+        bounce(status, "agents", action=action)
+        assert to_agents.state == "waiting", "a report about the first attempt must not stop the second"
 
 
 def test_another_address_goes_to_the_agents_and_nowhere_else(session, desk, opened, bounce) -> None:
