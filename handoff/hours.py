@@ -80,7 +80,7 @@ def _deadline(shop: Shop, answer_by: datetime, language: str, form: str) -> str:
     due = answer_by.astimezone(shop.zone)
     spoken = words(language)
     said: str = spoken["deadline"][form].format(
-        time=f"{due:%H:%M} {shop.phrases[language].get('zone', '')}".rstrip(),
+        time=f"{due:%H:%M} {shop.phrases[language]['zone']}",
         weekday=spoken["weekdays"][due.weekday()],
         day=due.day,
         month=spoken["months"][due.month - 1],

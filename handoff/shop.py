@@ -5,6 +5,7 @@ Runs in Rasa's process too (Python 3.10): answers are filled from the same file 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from handoff.errors import HandoffError
+from handoff.phrases import phrases_of
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LANGUAGES = ("ru", "en")
@@ -41,6 +43,7 @@ class Shop:
     """Everything shop.yml says; a fact that is None has not been decided and is answered honestly.
 
     `language` is the agents': labels in their letters. `currency` belongs to sums that the CRM holds as bare numbers.
+    `phrases` say in each language how `hours`, `first_answer` and `zone` read in a sentence, and the word `and`.
     """
 
     name: str
@@ -118,23 +121,32 @@ class _Reader:
         for name, said in facts.items():
             if said is not None and not (isinstance(said, dict) and all(said.get(lang) for lang in LANGUAGES)):
                 raise self.wrong(f"facts.{name}", 'write null, or both languages: {ru: "...", en: "..."}')
-        phrases = raw.get("phrases") or {}
-        for lang in LANGUAGES:
-            for phrase in ("hours", "first_answer", "and"):
-                if not (phrases.get(lang) or {}).get(phrase):
-                    raise self.wrong(f"phrases.{lang}.{phrase}", "missing: the words for it in a sentence")
+        zone, hours = self.zone(raw.get("timezone")), self.hours(raw.get("hours"))
+        first_answer = self.duration("first_answer", raw.get("first_answer", "1h"))
+        made = {lang: phrases_of(hours, zone, first_answer, lang) for lang in LANGUAGES}
         return Shop(
             name=str(raw.get("name") or "") or self.missing("name"),
-            zone=self.zone(raw.get("timezone")),
-            hours=self.hours(raw.get("hours")),
-            first_answer=self.duration("first_answer", raw.get("first_answer", "1h")),
+            zone=zone,
+            hours=hours,
+            first_answer=first_answer,
             agents=tuple({lang: str(a[lang]) for lang in LANGUAGES} for a in agents),
             overload=bool(raw.get("overload", False)),
             facts={str(n): ({lang: str(s[lang]) for lang in LANGUAGES} if s else None) for n, s in facts.items()},
-            phrases={lang: {str(k): str(v) for k, v in phrases[lang].items()} for lang in LANGUAGES},
+            phrases={lang: made[lang] | self.phrases(raw.get("phrases") or {}, lang, made[lang]) for lang in LANGUAGES},
             language=self.language(raw.get("language", LANGUAGES[0])),
             currency=str(raw.get("currency") or ""),
         )
+
+    def phrases(self, raw: Any, language: str, known: Collection[str]) -> dict[str, str]:
+        said = raw.get(language) or {} if isinstance(raw, dict) else None
+        if not isinstance(said, dict):
+            raise self.wrong("phrases", 'write {ru: {hours: "..."}, en: {hours: "..."}}, or leave it out')
+        for phrase, text in said.items():
+            if phrase not in known:
+                raise self.wrong(f"phrases.{language}.{phrase}", f"unknown; known are {', '.join(sorted(known))}")
+            if not text:
+                raise self.wrong(f"phrases.{language}.{phrase}", "empty; write the words, or leave it out")
+        return {phrase: str(text) for phrase, text in said.items()}
 
     def wrong(self, place: str, remedy: str) -> ShopFileInvalid:
         return ShopFileInvalid(f"{self.path}: {place}: {remedy}")

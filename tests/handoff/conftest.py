@@ -65,8 +65,8 @@ def shop(agents_language: str) -> Shop:
         language=agents_language,
         facts={},
         phrases={
-            "ru": {"hours": "", "first_answer": "", "and": "и"},
-            "en": {"hours": "", "first_answer": "", "and": "and"},
+            "ru": {"hours": "", "first_answer": "", "zone": "по Москве", "and": "и"},
+            "en": {"hours": "", "first_answer": "", "zone": "Moscow time", "and": "and"},
         },
     )
 

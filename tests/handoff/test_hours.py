@@ -114,10 +114,9 @@ def test_a_deadline_is_said_as_people_say_it(now: str, due: str, ru: str, en: st
     assert spoken_deadline(MOSCOW, moscow(due), asked, "en") == en
 
 
-def test_a_shop_may_leave_its_time_zone_unsaid() -> None:
-    shop = replace(MOSCOW, phrases={"ru": {}, "en": {}})
-
-    assert written_deadline(shop, moscow("2026-11-23 11:00"), "en") == "by 11:00 on Monday, 23 November"
+def test_a_letter_names_the_day() -> None:
+    """It may be read on another one."""
+    assert written_deadline(MOSCOW, moscow("2026-11-23 11:00"), "en") == "by 11:00 Moscow time on Monday, 23 November"
 
 
 def test_a_holiday_country_nobody_knows_is_named(shop: Shop) -> None:

@@ -217,7 +217,7 @@ def test_english_agents_read_english_alarms(session: Session, desk: Desk) -> Non
 
     day_passed, reminder, late = letters(session, "agents")[1:]
     assert "A WHOLE DAY HAS PASSED" in body(day_passed)
-    assert "by 10:40 on Monday, 23 November" in body(reminder)
+    assert "by 10:40 Moscow time on Monday, 23 November" in body(reminder)
     assert "LATE. An answer to ticket #1001 was promised" in body(late)
     assert "support assign 1001" in body(late)
 

@@ -41,7 +41,7 @@ def test_a_case_becomes_a_ticket_with_two_letters(session: Session, desk: Desk) 
     assert opened == Opened(
         number=1001,
         agent="Анна",
-        deadline_text="сегодня до 16:20",
+        deadline_text="сегодня до 16:20 по Москве",
         masked_address="m…a@example.com",
         joined=False,
         verified_pair=True,
@@ -361,7 +361,7 @@ def test_english_customers_read_english(session: Session, desk: Desk) -> None:
     """Letters, names and deadline are in the customer's language."""
     opened = open_ticket(session, a_case(language="en", topic_title="Late order"), maria(), desk, NOW)
 
-    assert (opened.agent, opened.deadline_text) == ("Anna", "today by 16:20")
+    assert (opened.agent, opened.deadline_text) == ("Anna", "today by 16:20 Moscow time")
     to_agents, to_customer = letters(session)
     assert to_agents["Subject"] == "[#1001] Late order · GW-48213"
     assert "Sorry for the trouble" in body(to_customer)
@@ -371,7 +371,7 @@ def test_english_customers_read_english(session: Session, desk: Desk) -> None:
     ("language", "labels"),
     [
         ("ru", ["Ответ обещан:  в пятницу, 20 ноября, до 16:20", "Язык:          английский", "«Anna, Getwear»"]),
-        ("en", ["Answer promised:  by 16:20 on Friday, 20 November", '"Anna, Getwear"']),
+        ("en", ["Answer promised:  by 16:20 Moscow time on Friday, 20 November", '"Anna, Getwear"']),
     ],
 )
 def test_agents_read_labels_in_the_shops_language(

@@ -80,8 +80,8 @@ def desk(tmp_path: Path) -> Desk:
         overload=False,
         facts={},
         phrases={
-            "ru": {"hours": "", "first_answer": "", "and": "и"},
-            "en": {"hours": "", "first_answer": "", "and": ""},
+            "ru": {"hours": "", "first_answer": "", "zone": "по Москве", "and": "и"},
+            "en": {"hours": "", "first_answer": "", "zone": "Moscow time", "and": "and"},
         },
     )
     return Desk(
