@@ -37,12 +37,14 @@ from rasa.shared.utils.schemas.events import EVENT_SCHEMA  # noqa: E402
 from bench.spellings import WAYS, came_back, rounds, training_lines  # noqa: E402
 from bot.engine.action_schema import compile_once  # noqa: E402
 from bot.engine.answers import Answers, language_of  # noqa: E402
-from bot.engine.classifier import CACHE_SIZE, Ranking, TopicClassifier, identifiers_in, is_bare  # noqa: E402
+from bot.engine.classifier import CACHE_SIZE, TopicClassifier  # noqa: E402
 from bot.engine.embedding import CACHE, FEW, Pieces, encoded, load_embedding  # noqa: E402
 from bot.engine.features import Features  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
+from bot.engine.mentions import identifiers_in, is_bare  # noqa: E402
 from bot.engine.normaliser import Normaliser  # noqa: E402
 from bot.engine.numbers import Numbers  # noqa: E402
+from bot.engine.ranking import Ranking  # noqa: E402
 from bot.engine.serve import rasa_arguments  # noqa: E402
 
 ROOT = Path(__file__).parents[1]

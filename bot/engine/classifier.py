@@ -12,8 +12,7 @@ import json
 import logging
 import re
 from collections import OrderedDict
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -31,59 +30,13 @@ from bot.engine.features import EMBEDDING_WEIGHT, Features
 from bot.engine.levels import Choices, Level
 from bot.engine.manner import manner_of
 from bot.engine.memory import give_back_memory
+from bot.engine.mentions import entity, identifiers_in, is_bare, to_understand, without_identifiers
 from bot.engine.normaliser import CYRILLIC, Normaliser
 from bot.engine.parts import parts_of
-from handoff.identifiers import ADDRESS_REFERENCE, find_order_numbers
+from bot.engine.ranking import Ranking, by_likelihood, outcome, route_of
 
 log = logging.getLogger(__name__)
 
-
-class Ranking(NamedTuple):
-    """How likely each route and each topic is, likeliest first; empty when a text is like no example."""
-
-    routes: dict[str, float]
-    #: By route: its topics, and how likely each is if it is this route.
-    topics: dict[str, list[tuple[str, float]]]
-
-    @classmethod
-    def of(cls, routes: dict[str, float], topics: dict[str, dict[str, float]]) -> Ranking:
-        """From probabilities in any order; a route without topics counts as its own topic."""
-        ranked = {route: _sorted(topics.get(route, {route: 1.0})) for route in routes}
-        return cls(dict(_sorted(routes)), ranked)
-
-    @property
-    def likeliest(self) -> tuple[str, str]:
-        """The likeliest route and its likeliest topic; empty when there is none."""
-        route = next(iter(self.routes), "")
-        return (route, self.topics[route][0][0]) if route else ("", "")
-
-
-#: Stands in for any order number, so that the model learns "has a number" and not the digits.
-NUMBER_WORD = " номерзаказа "
-
-#: What may surround a bare order number or address without making it a message about something.
-FILLER = {
-    "заказ",
-    "заказа",
-    "номер",
-    "мой",
-    "вот",
-    "почта",
-    "адрес",
-    "email",
-    "e",
-    "mail",
-    "order",
-    "number",
-    "my",
-    "is",
-    "it's",
-    "here",
-}
-FILLER |= {"no", "и", "and", "the", "имейл", "эл"}
-# A correction, or a number that has turned up, is no more than a number either.
-FILLER |= {"не", "а", "ой", "точнее", "вернее", "извините", "простите", "нашел", "нашла", "нашёл", "это"}
-FILLER |= {"not", "but", "sorry", "oops", "actually", "found", "it", "i"}
 
 #: Routes whose topics answer a question: these may be answered beside something else in one message.
 ANSWERING = ("faq", "reassure")
@@ -106,9 +59,6 @@ OPTION_CHARACTERS = 60
 #: Messages come again (buttons, greetings, "спасибо"); their reading does not change while a model is loaded. Some 8 kB
 #: each, as in every message of a tracker.
 CACHE_SIZE = 500
-
-#: Routes that are told to Rasa; nothing reads more, and each tracker keeps them for each message.
-MOST_RANKED = 3
 
 
 @DefaultV1Recipe.register(DefaultV1Recipe.ComponentType.INTENT_CLASSIFIER, is_trainable=True)
@@ -333,7 +283,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         if likeliest != {"case", "faq"} or not close:
             return ranking, False
         if case > faq:
-            ranking = ranking._replace(routes=dict(_sorted(ranking.routes | {"case": faq, "faq": case})))
+            ranking = ranking._replace(routes=dict(by_likelihood(ranking.routes | {"case": faq, "faq": case})))
         return ranking, True
 
     def _offered(self, intent: str, ranking: Ranking) -> list[dict[str, dict[str, str]]]:
@@ -341,7 +291,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         routes = ranking.routes
         if intent == "nlu_fallback":
             known = {t: p * routes[r] for r, topics in ranking.topics.items() for t, p in topics if t in self._options}
-            return [self._options[topic] for topic, _ in _sorted(known)[:MOST_OPTIONS]]
+            return [self._options[topic] for topic, _ in by_likelihood(known)[:MOST_OPTIONS]]
         if intent not in ANSWERING:
             return []
         two = [(topic, p * routes[intent]) for topic, p in ranking.topics[intent] if topic in self._options][:2]
@@ -365,76 +315,3 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             routes["case"] *= self._config["case_weight"] * (self._config["order_weight"] if numbered else 1.0)
         total = sum(routes.values())
         return Ranking.of({route: weight / total for route, weight in routes.items()}, likely)
-
-
-def route_of(topic: str) -> str:
-    """The route of a topic: "faq" of "faq/care"."""
-    return topic.split("/")[0]
-
-
-def _sorted(likely: dict[str, float]) -> list[tuple[str, float]]:
-    """The likeliest first."""
-    return sorted(likely.items(), key=itemgetter(1), reverse=True)
-
-
-def entity(name: str, value: str, start: int, end: int) -> dict[str, Any]:
-    """An entity as Rasa writes them."""
-    return {"entity": name, "value": value, "start": start, "end": end, "extractor": "TopicClassifier"}
-
-
-def identifiers_in(text: str) -> list[dict[str, Any]]:
-    """Addresses (as references, see `handoff.identity.keep_address`) and order numbers as entities.
-
-    A number that the customer takes back ("не 48231, а 48213") is left out.
-    """
-    found = [entity("address", m.group(), m.start(), m.end()) for m in ADDRESS_REFERENCE.finditer(text)]
-    numbers = find_order_numbers(text)
-    said = [n for n in numbers if not re.search(r"(?:\bне|\bnot)\s+$", text[: n[0]], re.I)] or numbers
-    return found + [entity("order_number", number, start, end) for start, end, number in said]
-
-
-def without_identifiers(text: str) -> str:
-    """The text with order numbers and addresses taken out: they tell nothing about language or layout."""
-    text = ADDRESS_REFERENCE.sub(" ", text)
-    for start, end, _ in reversed(find_order_numbers(text)):
-        text = f"{text[:start]} {text[end:]}"
-    return text
-
-
-def to_understand(text: str, numbered: bool | None = None) -> str:
-    """The text as the model sees it: lower case, an order number as one fixed word."""
-    if numbered is None:
-        numbered = bool(find_order_numbers(text))
-        text = without_identifiers(text)
-    return re.sub(r"\s+", " ", text.lower().replace("ё", "е") + (NUMBER_WORD if numbered else "")).strip()
-
-
-def is_bare(text: str) -> bool:
-    """Whether there is nothing but identifiers and words like "order number"."""
-    return all(word in FILLER for word in re.findall(r"[^\W\d_]+(?:'s)?", without_identifiers(text).lower()))
-
-
-def outcome(
-    ranking: Ranking, entities: list[dict[str, Any]], threshold: float, with_topics: list[str]
-) -> dict[str, Any]:
-    """A ranking in Rasa's words; below the threshold it is Rasa's `nlu_fallback`."""
-    intents = [{"name": route, "confidence": p} for route, p in ranking.routes.items()]
-    if not intents or intents[0]["confidence"] < threshold:
-        intents.insert(0, {"name": "nlu_fallback", "confidence": 1 - (intents[0]["confidence"] if intents else 0.0)})
-    selector: dict[str, Any] = {"all_retrieval_intents": with_topics}
-    route = intents[0]["name"]
-    if route in with_topics:
-        topic, probability = ranking.topics[route][0]
-        response = {
-            "responses": [],
-            "confidence": ranking.routes[route] * probability,
-            "intent_response_key": topic,
-            "utter_action": f"utter_{topic}",
-        }
-        selector[route] = {"response": response, "ranking": []}
-    return {
-        "intent": intents[0],
-        "intent_ranking": intents[:MOST_RANKED],
-        "response_selector": selector,
-        "entities": entities,
-    }

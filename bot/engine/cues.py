@@ -14,7 +14,7 @@ from pymorphy3 import MorphAnalyzer
 
 WORD = re.compile(r"[a-zа-я]+(?:['’][a-z]+)?|[?!.]")
 
-#: One word or two, by what they tell. Russian "ё" is written "е" here (see `bot.engine.classifier.to_understand`).
+#: One word or two, by what they tell. Russian "ё" is written "е" here (see `bot.engine.mentions.to_understand`).
 LEXICON: dict[str, set[str]] = {
     "own": {"my", "mine", "our", "this", "these"},
     "condition": {"если", "if", "would", "could", "should", "when", "suppose", "случае", "whether", "ever"},
