@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import rasa
+from rasa.core.channels import BUILTIN_CHANNELS
 from rasa.engine.graph import ExecutionContext
 from rasa.engine.recipes.default_recipe import DefaultV1Recipe
 from rasa.engine.storage.local_model_storage import LocalModelStorage
@@ -22,6 +25,7 @@ from rasa.shared.utils.io import read_config_file
 
 from bot.engine.light import COMPONENTS, LEFT_OUT, TRAINING, FullEngineNeeded, needing_tensorflow
 from bot.engine.model_domain import read_domain_once
+from bot.engine.unused import CHANNELS
 from tests.engine_checks import MODEL, ROOT
 
 RASA = Path(rasa.__file__).parent
@@ -85,6 +89,37 @@ def check_each_component_left_out_says_so_when_it_is_wanted() -> None:
         ):
             message = end(want)
             assert (name in message and "make engine-full" in message) == LIGHT, (path, message)
+
+
+def check_channels_left_out_are_rasas_own_under_their_names() -> None:
+    for module, (name, channel) in CHANNELS.items():
+        assert BUILTIN_CHANNELS[channel] is getattr(import_module(f"rasa.core.channels.{module}"), name)
+
+
+def check_plots_are_for_tests_only() -> None:
+    """Whatever else would draw in a running engine must find the module."""
+    using = {path.name for path in RASA.rglob("*.py") if "rasa.utils.plotting" in path.read_text("utf-8")}
+
+    assert using == {"test.py", "model_testing.py"}
+
+
+def check_an_engine_loads_no_library_of_another_messenger_and_no_matplotlib() -> None:
+    """And a channel that credentials.yml asks for all the same ends it with what to do."""
+    program = """
+import sys
+from bot.engine.light import leave_tensorflow_out
+from bot.engine.unused import CHANNELS, leave_unused_out
+leave_unused_out()
+leave_tensorflow_out()
+import rasa.__main__, rasa.core.run, rasa.nlu.test
+libraries = "aiogram fbmessenger mattermostwrapper rocketchat_API slack_sdk twilio webexteamssdk matplotlib"
+assert not set(libraries.split()) & set(sys.modules), set(libraries.split()) & set(sys.modules)
+rasa.core.run.create_http_input_channels("telegram", None)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 1, done.stderr
+    assert "channel telegram is left out" in done.stderr, done.stderr
 
 
 def check_components_that_need_tensorflow_are_found_in_a_configuration() -> None:

@@ -45,7 +45,9 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     write_lines()
     from bot.engine.light import leave_tensorflow_out
+    from bot.engine.unused import leave_unused_out
 
+    leave_unused_out()
     leave_tensorflow_out()
     from rasa.__main__ import main as rasa
 
