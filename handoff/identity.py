@@ -158,7 +158,7 @@ async def _within_limits(
     now: datetime,
 ) -> Requester | None:
     """Who is found, if the limits allow to act on it."""
-    claim, may_claim = await database.run(record_claim, sender_id, number, now)
+    claim, may_claim = await database.run(record_claim, sender_id, number, address, now)
     try:
         requester = await find()
     except CrmUnavailable:

@@ -29,23 +29,31 @@ CONFIRMATIONS_PER_ADDRESS = ((HOUR, 3), (DAY, 6))
 #: cool-off: whoever has six questions in an hour is no guesser.
 COOL_OFF = timedelta(hours=24)
 
+#: The same pair within this time is the same attempt. All tries of a turn that fails take less (`bot.gateway`).
+SAME_ATTEMPT = timedelta(minutes=5)
+
 #: Older rows matter to no limit: a day in which failures add up, and the cool-off after it.
 CLAIMS_KEPT = DAY + COOL_OFF
 
 Limits = Sequence[tuple[timedelta, int]]
 
 
-def record_claim(session: Session, sender_id: str, number: str, now: datetime) -> tuple[int, bool]:
+def record_claim(session: Session, sender_id: str, number: str, address: str, now: datetime) -> tuple[int, bool]:
     """Count the attempt before it is looked at, so that attempts made at once cannot slip past a limit.
 
     Returns the claim's id, and whether the conversation may claim. If not, the claim names no order, or one
-    conversation could use up the failures of any order, and `settle_claim` removes it.
+    conversation could use up the failures of any order, and `settle_claim` removes it. A turn that is played again
+    brings the same pair again: that is the same attempt, or a database that fails for a moment would use up the limit.
     """
     forget_old_claims(session, now)
-    made = session.execute(select(Claim.at, Claim.matched).where(Claim.sender_id == sender_id)).all()
+    made = session.scalars(select(Claim).where(Claim.sender_id == sender_id)).all()
+    pair = number[:64], _digest(address)
+    for claim in made:
+        if (claim.order_number, claim.address_hash) == pair and claim.at > now - SAME_ATTEMPT:
+            return claim.id, True
     may_claim = not (
-        any(sum(at > now - span for at, _ in made) >= most for span, most in CLAIMS_PER_CHAT)
-        or _cools_off([at for at, matched in made if not matched], CLAIMS_PER_CHAT, now)
+        any(sum(claim.at > now - span for claim in made) >= most for span, most in CLAIMS_PER_CHAT)
+        or _cools_off([claim.at for claim in made if not claim.matched], CLAIMS_PER_CHAT, now)
     )
     claim = Claim(
         sender_id=sender_id,
@@ -70,8 +78,7 @@ def settle_claim(
     """Note whether the pair was right, and say whether the limits allow to act on it; always the same statements."""
     if may_claim:
         # The hash as well: SQLite writes nothing when nothing changes, and a wrong pair would take one disk write less.
-        digest = hashlib.sha256(address.encode()).hexdigest()
-        outcome = {"matched": registered_address is not None, "address_hash": digest}
+        outcome = {"matched": registered_address is not None, "address_hash": _digest(address)}
         session.execute(update(Claim).where(Claim.id == claim).values(outcome))
     else:
         forget_claim(session, claim)
@@ -86,9 +93,13 @@ def settle_claim(
     return may_claim and not _cools_off(failed, FAILURES_PER_ORDER, now) and not any(sent)
 
 
+def _digest(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()
+
+
 def forget_claim(session: Session, claim: int) -> None:
-    """Nothing was learned from an attempt, so it does not count."""
-    session.execute(delete(Claim).where(Claim.id == claim))
+    """Nothing was learned from an attempt, so it does not count, unless it was settled before."""
+    session.execute(delete(Claim).where(Claim.id == claim, Claim.address_hash == ""))
 
 
 def forget_old_claims(session: Session, now: datetime) -> None:

@@ -19,7 +19,7 @@ from handoff.crm.sql import SqlCrm
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.identity import Requester, address_behind, identify, keep_address
-from handoff.limits import COOL_OFF, DAY, recent_claims
+from handoff.limits import COOL_OFF, DAY, SAME_ATTEMPT, recent_claims
 from handoff.models import Claim
 from handoff.ownership import dispute_ticket
 from handoff.tickets import open_ticket
@@ -239,9 +239,9 @@ async def test_after_the_cool_off_the_right_pair_works_again(database: Database,
 async def test_right_pairs_bring_no_cool_off(database: Database, crm: RecordingCrm) -> None:
     """Six questions in an hour are not six guesses: the next hour is a new one."""
     for attempt in range(6):
-        await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", NOW + attempt * MINUTE)
+        await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", NOW + attempt * 6 * MINUTE)
 
-    assert await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", NOW + 6 * MINUTE) is None
+    assert await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", NOW + 36 * MINUTE) is None
     assert await identify(database, crm, "telegram:7", "GW-48213", "maria@example.com", NOW + 67 * MINUTE) is not None
 
 
@@ -256,10 +256,31 @@ async def test_a_chat_has_ten_attempts_a_day(database: Database, crm: RecordingC
 
 async def test_attempts_past_the_limit_are_not_kept(database: Database, crm: RecordingCrm) -> None:
     """One conversation must not be able to use up the failures of every order."""
-    for _ in range(12):
-        await identify(database, crm, "telegram:7", "GW-48213", "x@example.com", NOW)
+    for attempt in range(12):
+        await identify(database, crm, "telegram:7", "GW-48213", f"x{attempt}@example.com", NOW)
 
     assert count_claims(database) == 5
+
+
+async def test_a_turn_that_is_played_again_brings_no_new_attempt(database: Database, crm: RecordingCrm) -> None:
+    """Or a ticket that cannot be opened for a moment would end in "these do not belong together"."""
+    right, wrong = ("GW-48213", "maria@example.com"), ("GW-48213", "guess@example.com")
+    for second in range(0, 40, 5):
+        at = NOW + timedelta(seconds=second)
+        assert await identify(database, crm, "telegram:7", *right, at) is not None
+        assert await identify(database, crm, "vk:8", *wrong, at) is None
+    assert count_claims(database) == 2
+
+    assert await identify(database, crm, "telegram:7", *right, NOW + SAME_ATTEMPT + MINUTE) is not None
+    assert count_claims(database) == 3
+
+
+async def test_an_absent_crm_forgets_no_attempt_that_was_settled(database: Database, crm: RecordingCrm) -> None:
+    await identify(database, crm, "telegram:7", "GW-48213", "guess@example.com", NOW)
+    with pytest.raises(CrmUnavailable):
+        await identify(database, AbsentCrm(), "telegram:7", "GW-48213", "guess@example.com", NOW + MINUTE)
+
+    assert count_claims(database) == 1
 
 
 async def test_an_order_allows_five_failures_a_day_over_all_chats(database: Database, crm: RecordingCrm) -> None:
