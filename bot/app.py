@@ -47,6 +47,7 @@ from handoff.crm.csv_import import import_csv
 from handoff.database import Database
 from handoff.desk import Desk
 from handoff.errors import HandoffError
+from handoff.hours import check_holidays
 from handoff.mail.imap import ImapIntake
 from handoff.mail.inbound import take_in
 from handoff.mail.lmtp import LmtpIntake
@@ -92,6 +93,7 @@ def create_app(settings: Settings, *, demo: bool = False) -> FastAPI:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     shop = load_shop(settings.shop_file)
+    check_holidays(shop)
     notices = notices_of(shop)
     desk = desk_of(settings, shop, notices)
 
@@ -184,7 +186,7 @@ def _engines(settings: Settings, actions_token: str) -> tuple[OwnEngines | None,
         ModelCheck(DATA / "sure.yml", lambda sender_id: delete_conversations(trackers, [sender_id])),
         count=settings.engines,
         environment={
-            "ACTIONS_URL": f"http://127.0.0.1:{settings.http_port}/actions/webhook",
+            "ACTIONS_URL": f"{settings.own_url}/actions/webhook",
             "ACTIONS_TOKEN": actions_token,
             "SHOP_FILE": str(settings.shop_file.resolve()),
             "TRACKER_DB": for_rasa(trackers),

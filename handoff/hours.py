@@ -88,6 +88,15 @@ def _deadline(shop: Shop, answer_by: datetime, language: str, form: str) -> str:
     return said
 
 
+def check_holidays(shop: Shop) -> None:
+    """Look at a year of the shop's days, so that a slip is found at the start and not by a customer's case.
+
+    Raises:
+        ShopFileInvalid: a country that is not known, or no day is open.
+    """
+    after_work(shop, datetime.now(UTC), timedelta(minutes=1))
+
+
 def _open_spans(shop: Shop, at: datetime) -> Iterator[tuple[datetime, datetime]]:
     """The spans in which people answer, in UTC and in order; the first is the one that `at` lies in or the next."""
     day = at.astimezone(shop.zone).date()

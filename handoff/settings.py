@@ -22,7 +22,10 @@ WEBHOOK_SECRET = re.compile(r"[\w-]{1,256}", re.ASCII)
 class Settings(BaseSettings):
     """What an operator may set. An unset messenger or mail server is simply off."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    # An empty value is an unset one: that is how compose files and systemd units leave something out.
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: str = ""
     data_dir: Path = Path("var")
@@ -67,8 +70,8 @@ class Settings(BaseSettings):
     def _database_is_one_we_can_speak_to(cls, url: str) -> str:
         try:
             if url:
-                make_url(url).get_dialect()
-        except ArgumentError:
+                make_url(url).get_dialect().import_dbapi()
+        except (ArgumentError, ImportError):
             raise ValueError("write sqlite:///path or postgresql+psycopg://user:password@host/name") from None
         return url
 
@@ -91,11 +94,11 @@ class Settings(BaseSettings):
             raise ValueError("write redis://:password@host:6379/0, or rediss:// for TLS")
         return url
 
-    @field_validator("escalation_address")
+    @field_validator("support_address", "agents_address", "escalation_address")
     @classmethod
-    def _manager_has_a_mailbox(cls, address: str) -> str:
+    def _one_mailbox(cls, address: str) -> str:
         if address and not ADDRESS.fullmatch(address):
-            raise ValueError("write one plain address: manager@shop.example")
+            raise ValueError("write one plain address: support@shop.example; for several people, one that leads to all")
         return address
 
     @field_validator("telegram_token")
@@ -162,6 +165,12 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Where customers' links lead to, without a slash at the end."""
         return self.public_url.rstrip("/") or f"http://{self.http_host}:{self.http_port}"
+
+    @property
+    def own_url(self) -> str:
+        """Where this machine reaches the service; a server that listens everywhere is reached on loopback."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.http_host, self.http_host)  # noqa: S104 - not listening
+        return f"http://[{host}]:{self.http_port}" if ":" in host else f"http://{host}:{self.http_port}"
 
     def signing_key(self) -> bytes:
         """The key for reply addresses and links; made once and kept under `DATA_DIR` when `SECRET_KEY` is unset."""

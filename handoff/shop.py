@@ -130,7 +130,7 @@ class _Reader:
             hours=hours,
             first_answer=first_answer,
             agents=tuple({lang: str(a[lang]) for lang in LANGUAGES} for a in agents),
-            overload=bool(raw.get("overload", False)),
+            overload=self.switch("overload", raw.get("overload", False)),
             facts={str(n): ({lang: str(s[lang]) for lang in LANGUAGES} if s else None) for n, s in facts.items()},
             phrases={lang: made[lang] | self.phrases(raw.get("phrases") or {}, lang, made[lang]) for lang in LANGUAGES},
             language=self.language(raw.get("language", LANGUAGES[0])),
@@ -166,9 +166,13 @@ class _Reader:
             raise self.wrong("timezone", f"{name!r} is no time zone; write one like Europe/Moscow") from None
 
     def hours(self, raw: Any) -> Hours:
-        if not isinstance(raw, dict):
-            raise self.wrong("hours", 'write {days: mon-fri, from: "10:00", to: "19:00"}')
+        if not isinstance(raw, dict) or not raw.keys() <= {"days", "from", "to", "holidays"}:
+            raise self.wrong(
+                "hours", 'write {days: mon-fri, from: "10:00", to: "19:00"}, and `holidays` if there are any'
+            )
         holidays = raw.get("holidays") or {}
+        if not isinstance(holidays, dict) or not holidays.keys() <= {"country", "dates"}:
+            raise self.wrong("hours.holidays", "write {country: RU, dates: [2026-12-31]}, or one of the two")
         start, end = self.clock("hours.from", raw.get("from")), self.clock("hours.to", raw.get("to"))
         if start >= end:
             raise self.wrong("hours", "`from` must be earlier than `to`")
@@ -176,8 +180,8 @@ class _Reader:
             self.weekdays(str(raw.get("days", ""))),
             start,
             end,
-            holidays.get("country"),
-            frozenset(holidays.get("dates") or ()),
+            str(holidays["country"]).upper() if holidays.get("country") else None,
+            self.dates(holidays.get("dates") or []),
         )
 
     def weekdays(self, text: str) -> frozenset[int]:
@@ -189,6 +193,17 @@ class _Reader:
             a, b = DAYS.index(first), DAYS.index(last or first)
             days.update(range(a, b + 1) if a <= b else [*range(a, 7), *range(b + 1)])
         return frozenset(days)
+
+    def dates(self, raw: Any) -> frozenset[date]:
+        try:
+            return frozenset(day if type(day) is date else date.fromisoformat(day) for day in raw)
+        except (TypeError, ValueError):
+            raise self.wrong("hours.holidays.dates", f"{raw!r} is not understood; write [2026-12-31]") from None
+
+    def switch(self, place: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.wrong(place, f"{value!r} is neither; write true or false")
+        return value
 
     def clock(self, place: str, text: Any) -> time:
         try:

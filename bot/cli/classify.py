@@ -12,17 +12,20 @@ import typer
 from bot.cli.common import Refused
 from bot.engine.serve import QUIET
 from bot.engine_process import MODEL, PYTHON, ROOT
-from bot.inbox import plain_words
+from bot.inbox import clean_text, plain_words
 from handoff.identifiers import ADDRESS, mask_address
+from handoff.mail.reading import storable
 
 
 def classify() -> None:
     """Read JSON lines {"text": ...} and write language, route, topic and confidence of each, in the same order."""
-    messages = [json.loads(line) for line in sys.stdin if line.strip()]
+    texts = [_text(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip("\ufeff \t\r\n")]
     if not PYTHON.exists() or not MODEL.exists():
         raise Refused("the engine or its model is missing: run `make train`")
     # What the gateway would do to a text before Rasa sees it; no address is kept here.
-    words = [plain_words(ADDRESS.sub(lambda m: f"{mask_address(m.group())}#0", str(m["text"]))) for m in messages]
+    words = [
+        plain_words(ADDRESS.sub(lambda m: f"{mask_address(m.group())}#0", clean_text(storable(text)))) for text in texts
+    ]
     child = subprocess.run(  # noqa: S603 - our own engine
         [str(PYTHON), "-m", "bot.engine.classify", str(MODEL)],
         input="\n".join(json.dumps(text) for text in words),
@@ -34,5 +37,15 @@ def classify() -> None:
     )
     if child.returncode:
         raise Refused(f"the engine could not read the model:\n{child.stderr[-2000:]}")
-    for message, found in zip(messages, child.stdout.splitlines(), strict=True):
-        typer.echo(json.dumps({"text": message["text"], **json.loads(found)}, ensure_ascii=False))
+    for text, found in zip(texts, child.stdout.splitlines(), strict=True):
+        typer.echo(json.dumps({"text": storable(text), **json.loads(found)}, ensure_ascii=False))
+
+
+def _text(number: int, line: str) -> str:
+    try:
+        text = json.loads(line.lstrip("\ufeff"))["text"]
+    except (ValueError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        raise Refused(f'line {number}: write {{"text": "..."}}, one JSON object a line; nothing was classified')
+    return text

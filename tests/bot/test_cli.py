@@ -243,6 +243,28 @@ def test_classify_answers_in_order_and_shows_the_engine_what_the_gateway_would(s
     assert [line["topic"] for line in found] == ["how long", "я m…k@mai", "stop", "?", "два\nряда"]
 
 
+@pytest.mark.parametrize("line", ["not json", '{"msg": "x"}', '["x"]', '{"text": null}', "7"])
+def test_classify_says_which_line_it_cannot_read(support, line):
+    result = support("classify", stdin=f'{{"text": "hi"}}\n{line}\n')
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith('support: line 2: write {"text": "..."}'), result.stderr
+
+
+def test_classify_reads_what_a_windows_editor_saved(support, tmp_path, monkeypatch):
+    """And half a character, which is valid JSON."""
+    python = tmp_path / "python"
+    python.write_text(CLASSIFIER.format(python=sys.executable))
+    python.chmod(0o700)
+    monkeypatch.setattr(bot.cli.classify, "PYTHON", python)
+    monkeypatch.setattr(bot.cli.classify, "MODEL", python)
+
+    result = support("classify", stdin='\ufeff{"text": "hi"}\r\n{"text": "\\ud800x"}\r\n')
+
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == ["hi", "?x"]
+
+
 def test_an_import_says_what_changed_and_what_was_refused(support, tmp_path):
     """Run again it says that nothing changed: an operator can repeat it after correcting a row."""
     customers, orders = tmp_path / "customers.csv", tmp_path / "orders.csv"

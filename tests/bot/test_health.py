@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from bot import outbox
+from bot import health, outbox
 from bot.health import health_router
 from bot.models import InboxItem, OutboxItem
 from handoff.database import Database
@@ -147,3 +148,17 @@ async def test_metrics_are_text_that_prometheus_reads(database, rasa_away, opera
     assert 300 <= float(figures['support_queue_oldest_seconds{queue="inbox"}']) < 320
     assert figures['support_stuck{queue="outbox"}'] == "1.0"
     assert figures['support_stuck{queue="letters"}'] == "0.0"
+
+
+async def test_a_database_that_hangs_is_away(operator, database, monkeypatch):
+    """A probe that gets no answer cannot tell a frozen database from a dead service."""
+    let_go = threading.Event()
+    monkeypatch.setattr(health, "DATABASE_ANSWERS_S", 0.1)
+    monkeypatch.setattr(health, "queue_states", lambda session, now: let_go.wait(10))
+    async with operator(database) as browser:
+        try:
+            state, ready = await browser.get("/healthz"), await browser.get("/readyz")
+        finally:
+            let_go.set()
+
+    assert (state.status_code, state.json()["database"], ready.status_code) == (200, "away", 503)

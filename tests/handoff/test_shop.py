@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from handoff.hours import check_holidays
 from handoff.shop import ShopFileInvalid, load_shop
 
 ROOT = Path(__file__).parents[2]
@@ -136,3 +138,50 @@ facts: {delivery_prices: null, warranty: null}
 
     assert shop.words("en", "web:1")["hours"] == "on weekdays from 10:00 to 19:00 Moscow time"
     assert shop.fact("warranty", "ru") is None
+
+
+def test_holidays_may_be_said_as_people_write_them(tmp_path: Path) -> None:
+    hours = '{days: mon-fri, from: "10:00", to: "19:00", holidays: {country: ru, dates: ["2026-11-23", 2026-12-31]}}'
+    shop = load_shop(shop_file(tmp_path, hours=hours))
+
+    assert shop.hours.holidays_country == "RU"
+    assert shop.hours.extra_holidays == {date(2026, 11, 23), date(2026, 12, 31)}
+
+
+@pytest.mark.parametrize(
+    ("holidays", "told"),
+    [
+        ("RU", r"hours\.holidays: write"),
+        ("[2026-11-23]", r"hours\.holidays: write"),
+        ("{countries: RU}", r"hours\.holidays: write"),
+        ("{dates: 2026-11-23}", r"holidays\.dates: .* is not understood"),
+        ('{dates: ["23.11.2026"]}', r"holidays\.dates: .* is not understood"),
+    ],
+)
+def test_holidays_that_are_not_understood_are_told(tmp_path: Path, holidays: str, told: str) -> None:
+    """A holiday that is passed over would be promised to a customer."""
+    hours = f'{{days: mon-fri, from: "10:00", to: "19:00", holidays: {holidays}}}'
+
+    with pytest.raises(ShopFileInvalid, match=told):
+        load_shop(shop_file(tmp_path, hours=hours))
+
+
+def test_hours_with_an_unknown_word_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ShopFileInvalid, match="hours: write"):
+        load_shop(shop_file(tmp_path, hours='{days: mon-fri, from: "10:00", to: "19:00", country: RU}'))
+
+
+@pytest.mark.parametrize("overload", ["no", "off", '"false"', "0"])
+def test_overload_is_true_or_false(tmp_path: Path, overload: str) -> None:
+    """In YAML 1.2 the others are words and numbers, and a word would count as true."""
+    with pytest.raises(ShopFileInvalid, match=r"overload: .* write true or false"):
+        load_shop(shop_file(tmp_path, overload=overload))
+
+
+def test_a_country_that_nobody_knows_is_told_at_the_start(tmp_path: Path) -> None:
+    """And not by the first case, which would be lost."""
+    hours = '{days: mon-fri, from: "10:00", to: "19:00", holidays: {country: XX}}'
+    shop = load_shop(shop_file(tmp_path, hours=hours))
+
+    with pytest.raises(ShopFileInvalid, match="'XX' is not known"):
+        check_holidays(shop)
