@@ -251,6 +251,7 @@ DOMAIN = {
         "utter_hello": [{"text": "Привет, я бот"}, {"text": "Hello, I'm the bot"}],
         "utter_intro": [{"text": "Я бот"}, {"text": "I'm the bot"}],
         "utter_sorry": [{"text": "Простите"}, {"text": "Sorry"}],
+        "utter_overloaded": [{"text": "Работы много"}, {"text": "Much to sew"}],
         "utter_not_helped": [{"text": "Позвать?"}, {"text": "A person?", "buttons": [{"title": "Y", "payload": "/y"}]}],
         "utter_told_all": [{"text": "Это всё"}, {"text": "That is all"}],
         "utter_perhaps_mine": [{"text": "Про ваш заказ?"}, {"text": "About yours?"}],
@@ -412,6 +413,22 @@ def check_a_changed_shop_file_counts_from_the_next_answer() -> None:
         after = text_of(answers, "utter_faq/care", tracker(language="en"))
 
     assert (before, after) == ("Not yet.", "Care: Cold.")
+
+
+def check_who_begins_a_conversation_hears_that_the_shop_is_overloaded() -> None:
+    """Behind hello or introduction, once a day, and from the moment when the shop says so."""
+    with shop_file() as path:
+        answers = Answers(None, domain())
+        assert text_of(answers, "utter_hello", begun()) == "Hello, I'm the bot"
+
+        path.write_text(path.read_text("utf-8").replace("overload: false", "overload: true"), encoding="utf-8")
+        os.utime(path, (2_000, 2_000))
+        conversation = begun()
+        assert text_of(answers, "utter_hello", conversation) == "Hello, I'm the bot\n\nMuch to sew"
+        assert text_of(answers, "utter_faq/care", hear(conversation)) == "Not yet."
+        assert text_of(answers, "utter_faq/care", hear(begun("ru"))) == "Я бот\n\nРаботы много\n\nПока не знаю."
+        late = text_of(answers, "utter_case/delay", hear(begun(), "case"))
+        assert late == "Sorry we're late\n\nI'm the bot\n\nMuch to sew"
 
 
 def check_a_broken_shop_file_leaves_the_old_facts_in_force() -> None:

@@ -63,7 +63,8 @@ class Answers(TemplatedNaturalLanguageGenerator):
 
         talk = Talk(tracker)
         message: dict[str, Any] = {"text": "", "variants": {}, "custom": {"language": language}}
-        for name in talk.responses_for(utter_action, len(self._usable(utter_action, language, values)[0])):
+        own_variants = len(self._usable(utter_action, language, values)[0])
+        for name in talk.responses_for(utter_action, own_variants, overload=shop.overload):
             variants, gap = self._usable(name, language, values)
             if not variants:
                 log.error("no %s text for %s", language, name)

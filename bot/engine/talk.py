@@ -33,6 +33,8 @@ SMILE = "🙂"
 #: "{Пришлите|Пришли}": for "вы" and for "ты".
 EITHER = re.compile(r"{([^{}|]*)\|([^{}|]*)}")
 
+#: Who we are, said when a conversation begins.
+FIRST_WORDS = ("utter_hello", "utter_intro")
 #: Answers that say "I did not understand"; after one of them the next offers a person.
 MISSED = ("utter_unclear", "utter_unclear_again", "utter_oos/gibberish")
 
@@ -55,8 +57,11 @@ class Talk:
         self._in_form = bool(tracker.active_loop_name)
         self._missed_before = bool(before) and any(name in MISSED for name in _names(before[-1]))
 
-    def responses_for(self, utter_action: str, variants: int) -> list[str]:
-        """The responses that the message for `utter_action`, which has so many variants, is made of."""
+    def responses_for(self, utter_action: str, variants: int, *, overload: bool) -> list[str]:
+        """The responses that the message for `utter_action`, which has so many variants, is made of.
+
+        While the shop has more orders than it can sew, who begins a conversation hears that (`overload`).
+        """
         if not self._first_of_turn:
             return [utter_action]
         route = _route(utter_action)
@@ -75,6 +80,8 @@ class Talk:
         # Who gives a mark, days later, answers us: nothing begins.
         if not self._said and not name.startswith(("utter_hello", "utter_mark")):
             answer.insert(1 if route in PROBLEMS else 0, "utter_intro")
+        if overload and (first := next((said for said in answer if said in FIRST_WORDS), None)):
+            answer.insert(answer.index(first) + 1, "utter_overloaded")
         if self._angry():
             answer.insert(0, "utter_sorry")  # left out where the answer itself says so
         if route in ANSWERING and name == utter_action:
