@@ -44,6 +44,7 @@ from bot.engine.manner import manner_of  # noqa: E402
 from bot.engine.mentions import identifiers_in, is_bare  # noqa: E402
 from bot.engine.normaliser import Normaliser  # noqa: E402
 from bot.engine.numbers import Numbers  # noqa: E402
+from bot.engine.parts import parts_of  # noqa: E402
 from bot.engine.ranking import Ranking  # noqa: E402
 from bot.engine.serve import rasa_arguments  # noqa: E402
 
@@ -322,6 +323,12 @@ def text_of(answers: Answers, name: str, conversation: DialogueStateTracker) -> 
     message = say(answers, name, conversation)
     assert message is not None, f"no answer for {name}"
     return str(message["text"])
+
+
+def check_a_part_that_only_points_back_is_no_matter_of_its_own() -> None:
+    """ "Where are they" behind "my jeans are late" does not ask for the office."""
+    assert parts_of("my jeans are two weeks late!!! where are they") == ["my jeans are two weeks late!!!"]
+    assert parts_of("Обещали к пятому. Ну и где они? А обмен платный?") == ["Обещали к пятому.", "А обмен платный?"]
 
 
 def check_answers_come_in_the_language_of_the_conversation() -> None:

@@ -15,6 +15,13 @@ OPENER = re.compile(
 )
 #: A part of fewer words is a greeting, a thanks or a scrap, never a matter of its own.
 LEAST_WORDS = 2
+#: A part of nothing else points back at what was said, like "where are they": alone it would be read as the office.
+POINTING = {
+    "where", "what", "when", "why", "how", "is", "are", "was", "it", "they", "them", "that", "this", "these", "now",
+    "so", "then", "well", "and",
+    "где", "что", "когда", "почему", "как", "это", "он", "она", "оно", "они", "их", "его", "ее", "её", "там", "тут",
+    "так", "вот", "ну", "и", "а", "же", "теперь",
+}  # fmt: skip
 #: A long story is read as a whole; its first parts tell what it is about, and each costs some milliseconds.
 MOST_PARTS = 6
 
@@ -23,5 +30,9 @@ def parts_of(text: str) -> list[str]:
     """The first sentences, cut again where one of them turns to another matter; nothing when there is but one part."""
     cut = [part.strip() for sentence in SENTENCE_END.split(text) for part in AND_ANOTHER.split(sentence)]
     parts = [OPENER.sub("", part) for part in cut]
-    telling = [part for part in parts if len(part.split()) >= LEAST_WORDS]
+    telling = [part for part in parts if len(part.split()) >= LEAST_WORDS and not _points_back(part)]
     return telling[:MOST_PARTS] if len(parts) > 1 else []
+
+
+def _points_back(part: str) -> bool:
+    return set(re.findall(r"\w+", part.lower())) <= POINTING
