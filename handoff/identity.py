@@ -166,8 +166,7 @@ async def _within_limits(
         raise
 
     def settle(session: Session) -> bool:
-        registered = requester.registered_address if requester else None
-        within_limits = settle_claim(session, claim, may_claim, number, address, registered, now)
+        within_limits = settle_claim(session, claim, may_claim, number, address, matched=requester is not None, now=now)
         disputed = is_disputed(session, sender_id)  # asked in any case: the same look-ups, whatever is wrong
         return within_limits and not disputed
 

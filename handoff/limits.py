@@ -72,25 +72,28 @@ def settle_claim(
     may_claim: bool,
     number: str,
     address: str,
-    registered_address: str | None,
+    *,
+    matched: bool,
     now: datetime,
 ) -> bool:
     """Note whether the pair was right, and say whether the limits allow to act on it; always the same statements."""
     if may_claim:
         # The hash as well: SQLite writes nothing when nothing changes, and a wrong pair would take one disk write less.
-        outcome = {"matched": registered_address is not None, "address_hash": _digest(address)}
+        outcome = {"matched": matched, "address_hash": _digest(address)}
         session.execute(update(Claim).where(Claim.id == claim).values(outcome))
     else:
         forget_claim(session, claim)
     failed = session.scalars(select(Claim.at).where(Claim.order_number == number[:64], ~Claim.matched)).all()
-    letters = select(func.count()).where(
-        LetterOut.to_address == (registered_address or ""), LetterOut.template == "confirmation"
-    )
-    sent = [
+    return may_claim and not _cools_off(failed, FAILURES_PER_ORDER, now)
+
+
+def may_confirm(session: Session, address: str, now: datetime) -> bool:
+    """Whether the mailbox takes one more confirmation; a case past the limit is opened without one."""
+    letters = select(func.count()).where(LetterOut.to_address == address, LetterOut.template == "confirmation")
+    return not any(
         session.scalars(letters.where(LetterOut.created_at > now - span)).one() >= most
         for span, most in CONFIRMATIONS_PER_ADDRESS
-    ]
-    return may_claim and not _cools_off(failed, FAILURES_PER_ORDER, now) and not any(sent)
+    )
 
 
 def _digest(address: str) -> str:

@@ -27,6 +27,7 @@ from handoff.files import unattached_files
 from handoff.hours import answer_by, spoken_deadline
 from handoff.identifiers import mask_address
 from handoff.identity import Requester
+from handoff.limits import may_confirm
 from handoff.mail.attachments import attachments_of
 from handoff.mail.compose import Attachment, moment
 from handoff.mail.posting import post_letter
@@ -202,7 +203,13 @@ def snapshot_of(customer: Customer, order: Order | None) -> dict[str, Any]:
 
 
 def confirm_ticket(session: Session, ticket: Ticket, desk: Desk, now: datetime) -> None:
-    """The first letter to the registered address. Nothing that was typed in the conversation goes into it."""
+    """The first letter to the registered address. Nothing that was typed in the conversation goes into it.
+
+    Somebody with many matters in one hour hears of the further ones in the chat only: nobody is mail-bombed through us.
+    """
+    if not may_confirm(session, ticket.requester or "", now):
+        add_entry(session, ticket, "system", "note", "no confirmation: the mailbox has had enough of them", now)
+        return
     post_letter(
         session,
         ticket,

@@ -227,9 +227,9 @@ class TestBoundConversation:
         assert (whole.customer.customer_id, whole.order.number) == ("c-1", "GW48213")
         assert bare == Requester(whole.customer, None, MARIA)
         assert len(all_of(database, Claim)) == 2
-        for _ in range(3):
-            await identify_bound(database, crm, SENDER, NOW)
-        assert await identify_bound(database, crm, SENDER, NOW) is None
+        for minutes in (6, 12, 18):
+            await identify_bound(database, crm, SENDER, NOW + timedelta(minutes=minutes))
+        assert await identify_bound(database, crm, SENDER, NOW + timedelta(minutes=24)) is None
 
     async def test_a_stranger_is_not_identified_without_an_order(self, database, crm, binding) -> None:
         assert await identify_bound(database, crm, OTHER, NOW) is None
