@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from bot.models import Button, Conversation, InboxItem, MessageKind, OutboxItem, RemoteFile
 from bot.oldest import oldest_waiting
 from handoff.database import dialect_of, insert_for, insert_new, table_of
-from handoff.identifiers import ADDRESS
+from handoff.identifiers import ADDRESS, mask_cards
 from handoff.identity import keep_address
 from handoff.log_lines import follow
 
@@ -72,9 +72,9 @@ class Incoming:
 
 
 def clean_text(text: str) -> str:
-    """The text without control and direction characters, in one Unicode form, trimmed."""
+    """The text without control and direction characters and without bank cards, in one Unicode form, trimmed."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return _CONTROL.sub("", text).strip()
+    return mask_cards(_CONTROL.sub("", text).strip())
 
 
 def receive(session: Session, message: Incoming, now: datetime) -> bool:

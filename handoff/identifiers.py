@@ -21,11 +21,40 @@ ADDRESS = re.compile(
 ADDRESS_REFERENCE = re.compile(r"[^\s@]{1,3}…[^\s@]{0,2}@[^\s@#]+#(?P<id>\d{1,18})")
 
 #: An order number: 3 to 10 digits, perhaps with up to three letters before them ("GW-48213"), perhaps after a number
-#: sign and with single blanks between groups of digits ("№ 48 213").
+#: sign and cut into thousands ("№ 48 213"). Other groups are those of postcodes, phones and prices ("602 00").
 ORDER_NUMBER = re.compile(
-    r"(?<![\w@.+/)-])(?<!\)\s)(?P<sign>[№#nN][oO°.]?\s?)?"
-    r"(?P<number>(?:[A-ZА-Я]{1,3}[- ]?)?\d(?:[ -]?\d){2,9})(?![\w@]|[.,:]\d|\s?%)"
+    r"(?<![\w@.+/)•-])(?<!\)\s)(?P<sign>[№#nN][oO°.]?\s?)?"
+    r"(?P<number>(?:[A-ZА-Я]{1,3}[- ]?)?(?:\d{1,3}(?:[ -]\d{3})+|\d{3,10}))(?![\w@]|[.,:]\d|\s?%)"
 )
+
+#: More digits than an order has: a phone, a card, a parcel. Groups of five and more are numbers of their own.
+LONG_NUMBER = re.compile(r"(?<!\w)\+?\d(?:[ ()-]{0,2}\d){10,}")
+#: What says of the number behind it that it is no order's.
+OTHER_NUMBER = re.compile(
+    r"\b(?:индекс|карт[аеуы]|карто[йю]|виз[аы]|тел(?:ефон)?|трек\w*|кв|квартира|"
+    r"post ?code|postal code|zip(?: code)?|card|visa|mastercard|phone|mobile|track(?:ing)?|flat|apt|apartment)"
+    r"[ .:]*(?:(?:номер|number|no|is)[ .:]*)?$",
+    re.IGNORECASE,
+)
+#: A bank card's number, in one piece or in groups. The few shorter than this are as long as a parcel's.
+CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){14,18}(?!\d)")
+
+
+def mask_cards(text: str) -> str:
+    """The text with all but the last four digits of bank cards hidden; nobody here needs them."""
+    return CARD.sub(
+        lambda found: f"••••{digits[-4:]}" if _is_card(digits := _digits(found.group())) else found[0], text
+    )
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"\D", "", text)
+
+
+def _is_card(digits: str) -> bool:
+    """Whether the check digit is right (Luhn, ISO/IEC 7812-1)."""
+    doubled = [2 * int(digit) if place % 2 else int(digit) for place, digit in enumerate(reversed(digits))]
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
 
 
 def normalise_order_number(typed: str) -> str:
@@ -58,10 +87,19 @@ def find_order_numbers(text: str) -> list[tuple[int, int, str]]:
     """
     without_addresses = ADDRESS_REFERENCE.sub(lambda found: " " * len(found.group()), text)
     without_addresses = ADDRESS.sub(lambda found: " " * len(found.group()), without_addresses)
+    plain = LONG_NUMBER.sub(_without_long_number, without_addresses)
     found = []
-    for match in ORDER_NUMBER.finditer(without_addresses):
+    for match in ORDER_NUMBER.finditer(plain):
+        if OTHER_NUMBER.search(plain[: match.start()]):
+            continue
         number = normalise_order_number(match["number"])
         digits = sum(character.isdigit() for character in number)
         if digits >= 4 or match["sign"] or number != number.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
             found.append((match.start(), match.end(), number))
     return found
+
+
+def _without_long_number(found: re.Match[str]) -> str:
+    groups = re.split(r"[ ()-]+", found.group().strip())
+    several = len(groups) > 1 and all(len(group) >= 5 for group in groups)
+    return found.group() if several else " " * len(found.group())

@@ -1,0 +1,49 @@
+"""Which numbers in a message are orders, and which are nobody's business."""
+
+from __future__ import annotations
+
+import pytest
+
+from handoff.identifiers import find_order_numbers, mask_cards
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("заказ 48213", ["48213"]),
+        ("№ 48 213", ["48213"]),
+        ("48-213 не пришёл", ["48213"]),
+        ("GW-48213 and № 123", ["GW48213", "123"]),
+        ("both 47731 and 48390", ["47731", "48390"]),
+        ("47731 48390 47902", ["47731", "48390", "47902"]),
+        ("My card 1234 is charged twice, order 48120", ["48120"]),
+        ("с карты 4111 1111 1111 1111 списали, заказ 48377", ["48377"]),
+        ("the card ••••1111", []),
+        ("индекс 630004", []),
+        ("postcode: 90210", []),
+        ("new address: Lidická 7, Brno 602 00", []),
+        ("позвоните 8 912 000 14 55", []),
+        ("+7 (912) 000-14-55", []),
+        ("трек 19006812345678", []),
+        ("tracking number 1900681234", []),
+        ("кв. 1204", []),
+    ],
+)
+def test_order_numbers_are_told_from_others(text: str, numbers: list[str]) -> None:
+    """A postcode that took an order's place would send the case astray."""
+    assert [number for _, _, number in find_order_numbers(text)] == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Visa 4111 1111 1111 1111, please", "Visa ••••1111, please"),
+        ("4276160012345675", "••••5675"),
+        ("5555-5555-5555-4444", "••••4444"),
+        ("4111 1111 1111 1112 fails the check", "4111 1111 1111 1112 fails the check"),
+        ("трек 80080012345671", "трек 80080012345671"),
+        ("заказ 48213, тел. 8 912 000 14 55", "заказ 48213, тел. 8 912 000 14 55"),
+    ],
+)
+def test_bank_cards_are_masked(text: str, masked: str) -> None:
+    assert mask_cards(text) == masked
