@@ -20,6 +20,7 @@ from actions.services import Services
 from handoff.bounces import take_other_address
 from handoff.files import unattached_files
 from handoff.identifiers import mask_address
+from handoff.late_facts import take_late_facts
 from handoff.models import Ticket
 from handoff.tickets import FILES_BELONG, add_to_ticket
 
@@ -47,6 +48,22 @@ async def other_address(services: Services, tracker: Tracker) -> Ticket | None:
     def work(session: Session) -> Ticket | None:
         key, now = message_key(tracker), services.now()
         return take_other_address(session, tracker.sender_id, named[-1], key, services.desk, now)
+
+    ticket = await services.database.run(work)
+    services.letters_waiting()
+    return ticket
+
+
+async def late_facts(services: Services, tracker: Tracker) -> Ticket | None:
+    """The ticket that lacked the number or the address of the latest message; else None."""
+    entities = tracker.latest_message.get("entities", [])
+    numbers = [str(entity["value"]) for entity in entities if entity["entity"] == "order_number"]
+    named = named_addresses(tracker)
+
+    def work(session: Session) -> Ticket | None:
+        number, reference = (found[-1] if found else None for found in (numbers, named))
+        key, now = message_key(tracker), services.now()
+        return take_late_facts(session, tracker.sender_id, number, reference, key, services.desk, now)
 
     ticket = await services.database.run(work)
     services.letters_waiting()

@@ -8,7 +8,7 @@ from rasa_sdk.interfaces import Tracker
 from rasa_sdk.types import DomainDict
 from sqlalchemy.orm import Session
 
-from actions.adding import add, other_address, ticket_words
+from actions.adding import add, late_facts, other_address, ticket_words
 from actions.conversation import (
     GENERAL_TOPIC,
     customers_words,
@@ -237,6 +237,9 @@ class TakeIdentifiers(CaseAction):
             dispatcher.utter_message(response="utter_address_added", **ticket_words(ticket, tracker))
             return []
         alone = (tracker.latest_message.get("intent") or {}).get("name") == "identifiers"
+        if alone and (ticket := await late_facts(self.services, tracker)) is not None:
+            dispatcher.utter_message(response="utter_added_to_ticket", **ticket_words(ticket, tracker))
+            return []
         dispatcher.utter_message(response="utter_what_about_order" if alone else "utter_unclear")
         return []
 
