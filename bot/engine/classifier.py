@@ -30,7 +30,7 @@ from bot.engine.features import EMBEDDING_WEIGHT, Features
 from bot.engine.levels import Choices, Level
 from bot.engine.manner import manner_of
 from bot.engine.memory import give_back_memory
-from bot.engine.mentions import entity, identifiers_in, is_bare, to_understand, without_identifiers
+from bot.engine.mentions import entity, identifiers_in, is_bare, names_number, to_understand, without_identifiers
 from bot.engine.normaliser import CYRILLIC, Normaliser
 from bot.engine.parts import parts_of
 from bot.engine.ranking import Ranking, by_likelihood, outcome, route_of
@@ -232,7 +232,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         """
         reading = self._normaliser.read(without_identifiers(text))
         entities = list(identifiers_in(text))
-        numbered = any(entity["entity"] == "order_number" for entity in entities)
+        numbered = names_number(text)
         bare = bool(entities) and is_bare(text)
         if reading.language and not bare:
             entities.append(entity("language" if reading.sure else "language_hint", reading.language, 0, len(text)))
