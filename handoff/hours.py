@@ -72,7 +72,7 @@ def spoken_deadline(shop: Shop, answer_by: datetime, now: datetime, language: st
 
 
 def written_deadline(shop: Shop, answer_by: datetime, language: str) -> str:
-    """The deadline as a letter says it, which may be read on another day: "by 11:00 on Monday, 23 November"."""
+    """As a letter says it, which may be read on another day: "by 11:00 Moscow time on Monday, 23 November"."""
     return _deadline(shop, answer_by, language, "written")
 
 
