@@ -24,8 +24,8 @@ from tests.messengers.fake_telegram import FakeTelegram
 from tests.messengers.fake_vk import FakeVk
 from tests.system.running import Running, wait_for
 
-#: What the messengers take: messages a second of Telegram, calls a second of VK (messengers' documentation).
-TELEGRAM_LIMIT, VK_LIMIT = 30, 20
+#: Messages a second that Telegram takes (its documentation); VK's limit is of calls, each of up to 25 messages.
+TELEGRAM_LIMIT = 30
 
 STEADY_MESSAGES, STEADY_PER_S = 100, 5
 BURST = 100
@@ -112,7 +112,6 @@ def burst() -> dict[str, float]:
             "burst_telegram_s": ends["telegram"],
             "burst_telegram_allowed_s": BURST / TELEGRAM_LIMIT,
             "burst_vk_s": ends["vk"],
-            "burst_vk_allowed_s": BURST / VK_LIMIT,
             "burst_refused_share": refused / (2 * BURST),
             "burst_violations": len(scene.telegram.violations) + len(scene.vk.violations),
         }

@@ -44,10 +44,15 @@ class Pace:
         self._nobodys = asyncio.Semaphore(calls)
 
     @property
+    def free(self) -> int:
+        """How many places are free now."""
+        now = time.monotonic()
+        return sum(moment <= now for moment in self._free_at)
+
+    @property
     def has_room(self) -> bool:
         """Whether half of the places are free: enough for a courtesy that must not cost an answer its place."""
-        now = time.monotonic()
-        return sum(moment <= now for moment in self._free_at) >= self._calls / 2
+        return self.free >= self._calls / 2
 
     @asynccontextmanager
     async def place(self, lead_s: float = 0.0) -> AsyncIterator[Place]:

@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from datetime import timedelta
 from functools import cached_property
-from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
 from vk_api.exceptions import ApiError, ApiHttpError, VkApiError
 from vk_api.keyboard import VkKeyboard
-from vk_api.vk_api import VkApiGroup
 
 from bot.channel import FileGone, SendLater, SendRefused
-from bot.channels.pace import Pace, Place
+from bot.channels.pace import Pace
+from bot.channels.vk_lines import Lines
+from bot.channels.vk_sends import Sends
 from bot.models import OutboxItem, RemoteFile
 from handoff.files import MAX_FILE_BYTES, FileTooLarge
 
-T = TypeVar("T")
-
 CHANNEL = "vk"
-
-#: Where the library sends its calls.
-OFFICIAL_API = "https://api.vk.ru/method/"
-API_VERSION = "5.199"
 
 #: VK takes 20 calls a second from a community, of all methods together (dev.vk.com/api/api-requests).
 CALLS_A_SECOND = 20
 #: Messages under way at once: should they all hang, there is room for the few calls of other kinds.
 SENDS_AT_ONCE = CALLS_A_SECOND - 2
-#: What a thread and the library need before a call leaves, in seconds, with some room.
-LEAD_S = 0.005
-#: To connect and to wait for an answer, in seconds. The library itself would wait for ever.
-TIME_OUTS = (5.0, 10.0)
 #: A file that has not come whole after this long is asked for again.
 DOWNLOAD_S = 60.0
 
@@ -65,12 +51,9 @@ class VkChannel:
 
     def __init__(self, token: str, group_id: int, api_base: str = "") -> None:
         self.group_id = group_id
-        self._token = token
-        self._base = _base(api_base)
-        self._lines: list[_Line] = []
-        self._idle: deque[_Line] = deque()
-        self._free = asyncio.Semaphore(SENDS_AT_ONCE)
         self._pace = Pace(CALLS_A_SECOND)
+        self._lines = Lines(token, api_base)
+        self._sends = Sends(self._lines, self._pace, SENDS_AT_ONCE)
 
     @cached_property
     def _files(self) -> httpx.AsyncClient:
@@ -84,20 +67,8 @@ class VkChannel:
             VkApiError: VK refuses.
             requests.RequestException: VK cannot be reached, or talks gibberish.
         """
-        async with self._pace.place(LEAD_S) as place:
-            return await on_thread(lambda: self._call(method, values, place))
-
-    def _call(self, method: str, values: dict[str, Any], place: Place) -> Any:
-        # A line makes one call at a time: a call that hangs has its line for itself.
-        try:
-            line = self._idle.pop()
-        except IndexError:
-            line = _Line(self._token, self._base)
-            self._lines.append(line)
-        try:
-            return line.call(method, values, place)
-        finally:
-            self._idle.append(line)
+        async with self._pace.place(self._lines.lead_s) as place:
+            return await self._lines.call(method, values, place)
 
     async def send(self, item: OutboxItem, leaves: Callable[[], object] = lambda: None) -> str:
         """See `bot.channel.Channel.send`. Never `MaybeSent`: VK recognises a repetition by its `random_id`."""
@@ -105,8 +76,7 @@ class VkChannel:
         if item.buttons:
             values["keyboard"] = _keyboard(item.buttons)
         try:
-            async with self._free:
-                return str(await self.call("messages.send", **values, dont_parse_links=1))
+            return str(await self._sends.send(values | {"dont_parse_links": 1}))
         except (VkApiError, requests.RequestException) as error:
             raise _meaning(error) from error
 
@@ -134,53 +104,9 @@ class VkChannel:
 
     async def close(self) -> None:
         """Close the connections."""
-        for line in self._lines:
-            line.close()
+        self._lines.close()
         if "_files" in vars(self):
             await self._files.aclose()
-
-
-class _Line(HTTPAdapter):
-    """A connection to `base` with the library's instance that calls through it; no call is without a time-out."""
-
-    def __init__(self, token: str, base: str) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1)
-        self._base = base
-        session = requests.Session()
-        session.mount(OFFICIAL_API, self)
-        self._api = VkApiGroup(token=token, api_version=API_VERSION, session=session)
-        self._api.RPS_DELAY = 0  # paced by us, for all lines together
-        # They repeat a call without end, or want a captcha solved: every error is ours.
-        self._api.error_handlers.clear()
-
-    def call(self, method: str, values: dict[str, Any], place: Place) -> Any:
-        """See `VkChannel.call`."""
-        self._place = place
-        return self._api.method(method, values)
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        request.url = self._base + (request.url or "").removeprefix(OFFICIAL_API)
-        kwargs |= {"timeout": TIME_OUTS, "proxies": get_environ_proxies(request.url)}
-        with self._place:
-            return super().send(request, *args, **kwargs)
-
-
-async def on_thread(work: Callable[[], T]) -> T:
-    """What `work` returns, done on a thread of its own that nobody waits for at the end.
-
-    Not `asyncio.to_thread`: its few threads are those of the database, and a process ends only after them.
-    """
-    outcome: Future[T] = Future()
-
-    def run() -> None:
-        if outcome.set_running_or_notify_cancel():
-            try:
-                outcome.set_result(work())
-            except Exception as error:  # noqa: BLE001 - handed on
-                outcome.set_exception(error)
-
-    Thread(target=run, name=CHANNEL, daemon=True).start()
-    return await asyncio.wrap_future(outcome)
 
 
 def peer_of(sender_id: str) -> int:
@@ -225,7 +151,3 @@ def _keyboard(buttons: Sequence[dict[str, Any]]) -> str:
         label = title if len(title) <= LONGEST_LABEL else f"{title[: LONGEST_LABEL - 1]}…"
         keyboard.add_button(label, payload={"key": button["key"]})
     return str(keyboard.get_keyboard())
-
-
-def _base(api_base: str) -> str:
-    return (api_base or OFFICIAL_API).rstrip("/").removesuffix("/method") + "/method/"

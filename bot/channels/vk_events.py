@@ -22,7 +22,8 @@ from sqlalchemy.orm import Session
 from vk_api.bot_longpoll import VkBotLongPoll
 from vk_api.exceptions import ApiError, VkApiError
 
-from bot.channels.vk import CHANNEL, REFUSALS, VkChannel, on_thread, random_id, reason
+from bot.channels.vk import CHANNEL, REFUSALS, VkChannel, random_id, reason
+from bot.channels.vk_lines import on_thread
 from bot.channels.vk_messages import Json, key_of, read_message, read_press, sender_of
 from bot.inbox import OPERATOR_PAUSE, Incoming, change_text, clean_text, pause, receive
 from bot.lease import Lease

@@ -7,6 +7,7 @@ import json
 import logging
 import random
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -15,12 +16,14 @@ from sqlalchemy import select
 
 from bot import outbox
 from bot.channel import FileGone, SendLater, SendRefused
-from bot.channels import vk as vk_module
+from bot.channels import vk as vk_channel
+from bot.channels import vk_lines
 from bot.channels.vk import VkChannel, random_id
 from bot.models import OutboxItem, RemoteFile
 from bot.outbox import Sender
 from handoff.files import FileTooLarge
 
+from ..messengers import fake_vk
 from ..messengers.fake_vk import FakeVk
 from ..messengers.vk_http import Response, Server
 
@@ -205,27 +208,98 @@ async def test_neither_log_nor_reason_holds_the_token_or_a_text(vk, channel, cus
 # --- pace -------------------------------------------------------------------------------------------------------------
 
 
-async def test_all_calls_together_keep_to_vks_limit():
-    """The fake refuses the 21st call of any second, as VK does."""
+@pytest.fixture
+async def strict():
+    """VK that refuses the 21st call of any second, with a channel and 60 customers who may be written to."""
     with FakeVk(strict_rate=True) as vk:
         channel = VkChannel(vk.token, vk.group_id, vk.url)
-        customers = [vk.customer() for _ in range(45)]
+        customers = [vk.customer() for _ in range(60)]
         for customer in customers:
             customer.allows()
-
-        began = time.monotonic()
-        sends = [channel.send(item(customer, id=number)) for number, customer in enumerate(customers)]
-        await asyncio.gather(*sends, *(channel.typing(f"vk:{customer.user_id}") for customer in customers))
-        took = time.monotonic() - began
-
+        yield vk, channel, customers
         await channel.close()
-        assert [len(customer.received) for customer in customers] == [1] * 45
         assert (vk.refused, vk.violations) == (0, [])
-        assert took < 45 / 10
+
+
+async def sent_to(channel, customers):
+    sends = [channel.send(item(customer, id=number)) for number, customer in enumerate(customers, 1)]
+    return await asyncio.gather(*sends, return_exceptions=True)
+
+
+async def test_all_calls_together_keep_to_vks_limit(strict):
+    _, channel, customers = strict
+    typing = (channel.typing(f"vk:{customer.user_id}") for customer in customers)
+
+    await asyncio.gather(sent_to(channel, customers), *typing)
+
+    assert [len(customer.received) for customer in customers] == [1] * 60
+
+
+async def test_at_the_limit_those_that_wait_leave_in_one_call(strict):
+    vk, channel, customers = strict
+
+    numbers = await sent_to(channel, customers)
+
+    assert numbers == [str(customer.received[0].message_id) for customer in customers]
+    calls = Counter(call.method for call in vk.calls)
+    assert calls["messages.send"] == 60
+    assert calls["execute"] == 2, calls  # 19 leave at once, each alone
+
+
+async def test_one_that_is_refused_takes_no_other_with_it(strict):
+    vk, channel, customers = strict
+    customers[40].denies()
+    vk.fault("messages.send", "error", peer_id=customers[50].user_id, code=9)
+
+    outcomes = await sent_to(channel, customers)
+
+    assert [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Exception)] == [40, 50]
+    assert isinstance(outcomes[40], SendRefused)
+    assert outcomes[40].unreachable
+    assert outcomes[50].after == timedelta(seconds=60)
+    assert [len(customer.received) for customer in customers] == [int(place not in (40, 50)) for place in range(60)]
+
+
+@pytest.mark.parametrize("fault", [{"kind": "error", "code": 3}, {"kind": "error", "code": 13}])
+async def test_what_vk_does_not_take_together_goes_alone(strict, caplog, fault):
+    vk, channel, customers = strict
+    vk.fault("execute", times=None, **fault)
+
+    outcomes = await sent_to(channel, customers[:30])
+
+    assert all(isinstance(outcome, str) for outcome in outcomes)
+    assert [len(customer.received) for customer in customers[:30]] == [1] * 30
+    assert [call.method for call in vk.calls].count("execute") == 1
+    assert "now each goes alone" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "500_after", "garbage_after"])
+async def test_what_may_have_arrived_together_arrives_once(strict, kind):
+    vk, channel, customers = strict
+    vk.fault("execute", kind)
+
+    outcomes = await sent_to(channel, customers)
+    failed = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, SendLater)]
+    again = [channel.send(item(customers[place], id=place + 1)) for place in failed]
+
+    assert len(failed) == 25
+    assert all([await one for one in again])
+    assert [len(customer.received) for customer in customers] == [1] * 60
+
+
+async def test_an_answer_of_another_form_is_no_delivery(strict, monkeypatch):
+    """A server that answers 1 to whatever it does not know."""
+    _, channel, customers = strict
+    monkeypatch.setattr(fake_vk, "execute", lambda *_: (1, []))
+
+    outcomes = await sent_to(channel, customers[:30])
+
+    assert all(isinstance(outcome, str) for outcome in outcomes)
+    assert [len(customer.received) for customer in customers[:30]] == [1] * 30
 
 
 async def test_calls_that_hang_hold_up_nobody_else(vk, channel, customer, monkeypatch):
-    monkeypatch.setattr(vk_module, "TIME_OUTS", (1.5, 1.5))
+    monkeypatch.setattr(vk_lines, "TIME_OUTS", (1.5, 1.5))
     hanging = [vk.customer() for _ in range(5)]
     for each in hanging:
         each.allows()
@@ -247,7 +321,7 @@ async def test_typing_is_shown_unless_answers_need_the_calls(channel, customer):
     assert len(customer.typing) == 1
 
     sending = [asyncio.create_task(channel.send(item(customer, str(id), id=id))) for id in range(1, 12)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.1)
     await channel.typing(f"vk:{customer.user_id}")
 
     await asyncio.gather(*sending)
@@ -295,7 +369,7 @@ async def test_files_are_fetched_from_where_vk_says(channel, customer):
 
 
 async def test_a_file_is_read_no_further_than_we_take(vk, channel, monkeypatch):
-    monkeypatch.setattr(vk_module, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(vk_channel, "MAX_FILE_BYTES", 100)
     address = vk.keep_file(b"x" * 101, "large.jpg")
 
     with pytest.raises(FileTooLarge):

@@ -22,6 +22,7 @@ from uuid import uuid4
 from .vk_callback import Callback
 from .vk_calls import VERSION, VkError, objections
 from .vk_customer import Customer
+from .vk_execute import execute
 from .vk_faults import Fault, Faults, Weather
 from .vk_http import Request, Response, Server, uploaded_file
 from .vk_methods import EVENTS, METHODS, show
@@ -275,6 +276,10 @@ class FakeVk:
         with self.changed:
             self._faults = Faults()
 
+    def fault_within(self, method: str, params: dict[str, str]) -> Fault | None:
+        """The planned error of a call within another; the caller holds the lock."""
+        return self._faults.next_for(method, params, within=True)
+
     # --- HTTP -----------------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> Response | None:
@@ -292,12 +297,18 @@ class FakeVk:
         self.violations.append(f"nothing is at {request.path}")
         return Response(b"", 404)
 
+    def note_call(self, method: str, params: dict[str, str], at: float) -> Call:
+        """Write down a call; the caller holds the lock."""
+        call = Call(method, params, at)
+        self.calls.append(call)
+        self.changed.notify_all()
+        return call
+
     def _call(self, method: str, request: Request) -> Response | None:
         shown = {name: value for name, value in request.params.items() if name != "access_token"}
-        call = Call(method, shown, time.monotonic())
+        at = time.monotonic()
         with self.changed:
-            self.calls.append(call)
-            self.changed.notify_all()
+            call = self.note_call(method, shown, at)
             fault = self._faults.next_for(method, shown)
         kind = fault.kind if fault else ""
         if fault and kind in ("hang", "slow"):
@@ -327,6 +338,10 @@ class FakeVk:
                 if call.method == "poll":
                     answer = self._poll(call.params, fault.failed if fault and fault.kind == "failed" else 0)
                     outcome = f"failed {answer['failed']}" if "failed" in answer else "ok"
+                elif call.method == "execute":
+                    answers, errors = execute(self, request.params, METHODS)
+                    answer = {"response": answers} | ({"execute_errors": errors} if errors else {})
+                    outcome = "ok"
                 else:
                     answer, outcome = {"response": METHODS[call.method](self, call.params)}, "ok"
             except VkError as error:

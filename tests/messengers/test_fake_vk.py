@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from vk_api import VkApiGroup, VkUpload
 from vk_api.bot_longpoll import VkBotLongPoll
 from vk_api.exceptions import ApiError, ApiHttpError
 from vk_api.keyboard import VkKeyboard
+from vk_api.requests_pool import VkRequestsPool, vk_one_method
 
 from .fake_vk import FakeVk
 from .vk_calls import methods
@@ -330,7 +332,27 @@ def test_what_else_can_be_asked(vk, api):
     (sent,) = api.method("messages.send", {"peer_ids": customer.user_id, "message": "Здравствуйте", "random_id": 7})
 
     assert (len(customer.typing), sent["conversation_message_id"]) == (1, 2)
-    assert methods().keys() == METHODS.keys() | {"poll"}
+    assert methods().keys() == METHODS.keys() | {"poll", "execute"}
+    assert vk.violations == []
+
+
+def test_several_calls_in_one_are_checked_like_each(vk, api):
+    """As vk-api's pool of requests makes them; one that fails says why, the others are done."""
+    customer, stranger = vk.customer(), vk.customer()
+    customer.allows()
+
+    with VkRequestsPool(api) as pool:
+        calls = [
+            pool.method("messages.send", {"user_id": person.user_id, "message": text, "random_id": 7})
+            for person, text in ((customer, "раз"), (stranger, "два"))
+        ]
+    with pytest.raises(ApiError, match="too many"):
+        vk_one_method(api, "users.get", [{}] * 26)
+    with pytest.raises(ApiError, match="compile"):
+        api.method("execute", {"code": "return 1;"})
+
+    assert (calls[0].result, calls[1].error["error_code"]) == (customer.received[0].message_id, 901)
+    assert Counter(call.method for call in vk.calls)["messages.send"] == 2
     assert vk.violations == []
 
 

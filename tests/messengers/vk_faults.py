@@ -56,7 +56,7 @@ class Weather:
     options: dict[str, Any]
 
     def fault(self, method: str) -> Fault | None:
-        never = {"poll": "error", "messages.send": "failed"}.get(method)
+        never = {"poll": "error", "messages.send": "failed", "execute": "failed"}.get(method)
         fitting = [kind for kind in self.kinds if kind != never]
         if never is None or not fitting or self.random.random() >= self.probability:
             return None
@@ -71,11 +71,14 @@ class Faults:
         self.planned: list[Fault] = []
         self.weather: Weather | None = None
 
-    def next_for(self, method: str, params: dict[str, str]) -> Fault | None:
-        """The first planned fault that fits, one time less; else the weather."""
+    def next_for(self, method: str, params: dict[str, str], *, within: bool = False) -> Fault | None:
+        """The first planned fault that fits, one time less; else the weather.
+
+        A call `within` another has only errors of its own, and no weather.
+        """
         for place, fault in enumerate(self.planned):
-            if fault.fits(method, params):
+            if fault.fits(method, params) and (fault.kind == "error" or not within):
                 left = None if fault.times is None else fault.times - 1
                 self.planned[place : place + 1] = [] if left == 0 else [replace(fault, times=left)]
                 return fault
-        return self.weather.fault(method) if self.weather else None
+        return self.weather.fault(method) if self.weather and not within else None
