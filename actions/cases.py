@@ -6,9 +6,8 @@ from rasa_sdk.events import ActiveLoop, FollowupAction, SlotSet
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.interfaces import Tracker
 from rasa_sdk.types import DomainDict
-from sqlalchemy.orm import Session
 
-from actions.adding import add, late_facts, other_address, ticket_words
+from actions.adding import add, other_address, ticket_words
 from actions.conversation import (
     GENERAL_TOPIC,
     customers_words,
@@ -20,6 +19,7 @@ from actions.conversation import (
     message_key,
     named_facts,
     times_angry,
+    told_before,
     topic,
     transcript,
     urgency,
@@ -39,17 +39,20 @@ from actions.links import AskOrderNumber, Forget, Greet
 from actions.marks import MARKED, TakeMark, TakeMarkWords, was_just_marked
 from actions.metrics import CASE_SECONDS
 from actions.services import CaseAction, Services
+from actions.unasked import TakeIdentifiers, TakePhoto, TakeUnclear
 from handoff.case import Case, Opened
 from handoff.crm.port import CrmUnavailable
-from handoff.files import unattached_files
-from handoff.identifiers import normalise_order_number
+from handoff.identifiers import mask_address, normalise_order_number
 from handoff.identity import Requester, address_behind, identify, identify_bound, is_bound_reference
 from handoff.log_lines import follow
 from handoff.models import Ticket
-from handoff.tickets import FILES_BELONG, open_ticket, open_ticket_of
+from handoff.tickets import open_ticket, open_ticket_of, recent_ticket_of
 
 #: Topics that add to whatever ticket is open instead of being a case of their own.
 ADDING_TOPICS = ("case/ticket_followup", "case/receipt_sent", "case/order_question", "human/", "complaint/")
+
+#: Topics that are about no order: never more of a ticket about something else.
+APART = ("case/account_", "case/design_payout", "case/site_problem")
 
 #: Wrong pairs of number and address before the bot offers to pass the case on unchecked.
 MISMATCHES_BEFORE_OFFER = 2
@@ -76,10 +79,28 @@ class BeginCase(CaseAction):
             await add(self.services, tracker, ticket, words)
             dispatcher.utter_message(response="utter_added_to_ticket", **ticket_words(ticket, tracker))
             return [FollowupAction("action_listen")]
+        ticket = await self.services.database.run(recent_ticket_of, tracker.sender_id, self.services.now())
+        if ticket is not None and _may_belong(about, ticket, tracker):
+            await add(self.services, tracker, ticket, words)
+            dispatcher.utter_message(response="utter_added_unless_other", **ticket_words(ticket, tracker))
+            return [FollowupAction("action_listen")]
         case = await begun(self.services, tracker, about, words)
         if times_angry(tracker) >= ANGRY_BEFORE_HANDING_OVER:
             return [*case, FollowupAction("action_pass_on")]
         return case
+
+
+class BeginOtherCase(CaseAction):
+    """What was just added to a ticket is a matter of its own, says the customer: its case begins."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_begin_other_case"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        about, words = told_before(tracker)
+        return await begun(self.services, tracker, about, words)
 
 
 class TakeYes(CaseAction):
@@ -224,59 +245,25 @@ class PassOn(CaseAction):
         return await _hand_over(self.services, dispatcher, tracker, None, tracker.get_slot("order_number"), address)
 
 
-class TakeIdentifiers(CaseAction):
-    """A number or an address alone: the address was asked for when a letter came back, else it says nothing."""
+class NoOrder(CaseAction):
+    """Somebody without an order: his matter is passed on at once, and he is asked where to answer."""
 
     def name(self) -> str:
         """See `rasa_sdk.Action.name`."""
-        return "action_take_identifiers"
+        return "action_no_order"
 
     async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         """See `rasa_sdk.Action.run`."""
-        if (ticket := await other_address(self.services, tracker)) is not None:
-            dispatcher.utter_message(response="utter_address_added", **ticket_words(ticket, tracker))
-            return []
-        alone = (tracker.latest_message.get("intent") or {}).get("name") == "identifiers"
-        if alone and (ticket := await late_facts(self.services, tracker)) is not None:
-            dispatcher.utter_message(response="utter_added_to_ticket", **ticket_words(ticket, tracker))
-            return []
-        dispatcher.utter_message(response="utter_what_about_order" if alone else "utter_unclear")
-        return []
-
-
-class TakePhoto(CaseAction):
-    """A photo without words: goes to the open ticket, or waits for the case."""
-
-    def name(self) -> str:
-        """See `rasa_sdk.Action.name`."""
-        return "action_take_photo"
-
-    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        """See `rasa_sdk.Action.run`."""
-        services = self.services
-        since = services.now() - FILES_BELONG
-
-        def waiting(session: Session) -> tuple[Ticket | None, int]:
-            files = unattached_files(session, tracker.sender_id, since)
-            return open_ticket_of(session, tracker.sender_id, services.now()), len(files)
-
-        ticket, files = await services.database.run(waiting)
-        in_form = tracker.active_loop.get("name") == "case_form"
-        if ticket is not None and not in_form:
-            await add(services, tracker, ticket, "")
-            dispatcher.utter_message(response="utter_photo_added", **ticket_words(ticket, tracker))
-        elif not files:
-            dispatcher.utter_message(response="utter_photo_missing")
-        else:
-            dispatcher.utter_message(response="utter_photo_kept_for_case" if in_form else "utter_photo_kept")
-        return []
+        address = await _address(self.services, tracker)
+        return await _hand_over(self.services, dispatcher, tracker, None, None, address, ordered=False)
 
 
 def all_actions(services: Services) -> list[CaseAction]:
     """Every action that domain.yml names."""
     of_form = (BeginCase, TakeYes, ValidateCaseForm, AskOrderNumber, CorrectCase, EndCase, OpenTicket)
-    others = (OfferPassOn, PassOn, TakePhoto, TakeIdentifiers, TakeMark, TakeMarkWords, Greet, Forget)
-    return [kind(services) for kind in (*of_form, *others)]
+    ends = (OfferPassOn, PassOn, NoOrder, BeginOtherCase)
+    others = (TakeUnclear, TakePhoto, TakeIdentifiers, TakeMark, TakeMarkWords, Greet, Forget)
+    return [kind(services) for kind in (*of_form, *ends, *others)]
 
 
 async def _hand_over(
@@ -287,6 +274,7 @@ async def _hand_over(
     number: str | None,
     address: str | None,
     *,
+    ordered: bool = True,
     unchecked: bool = False,
 ) -> Events:
     if requester is None and is_bound_reference(tracker.get_slot("address")):
@@ -320,12 +308,14 @@ async def _hand_over(
     response = "utter_ticket_waiting" if opened.waits else "utter_ticket_unmatched"
     if opened.verified_pair:
         response = "utter_ticket_joined" if opened.joined else "utter_ticket_opened"
+    elif not ordered:
+        response = "utter_ticket_no_order" if address else "utter_ticket_no_order_no_address"
     dispatcher.utter_message(
         response=response,
         ticket=opened.number,
         agent=opened.agent,
         deadline=opened.deadline_text,
-        masked=opened.masked_address or "",
+        masked=opened.masked_address or ("" if ordered or not address else mask_address(address)),
     )
     return [*CLOSE_FORM]
 
@@ -355,3 +345,9 @@ def _belongs(about: str, ticket: Ticket, tracker: Tracker) -> bool:
         return False
     marked = tracker.get_slot(MARKED) == str(ticket.number) and was_just_marked(tracker)
     return about == ticket.topic or about.startswith(ADDING_TOPICS) or marked
+
+
+def _may_belong(about: str, ticket: Ticket, tracker: Tracker) -> bool:
+    """Whether a matter may be more of the ticket that was just talked about: both are of an order, none is named."""
+    of_orders = all(topic.startswith("case/") and not topic.startswith(APART) for topic in (about, ticket.topic))
+    return of_orders and "order_number" not in named_facts(tracker)

@@ -79,6 +79,18 @@ def topic(tracker: Tracker) -> str:
     return str(found or GENERAL_TOPIC)
 
 
+def told_before(tracker: Tracker) -> tuple[str, str]:
+    """Topic and words of the newest case that the bot has answered; general and "" if there was none."""
+    about = ""
+    for event in reversed(told_events(tracker)):
+        if event["event"] == "bot" and not about:
+            answer = str((event.get("metadata") or {}).get("utter_action") or "").removeprefix("utter_")
+            about = answer if answer.startswith(tuple(f"{route}/" for route in CASE_ROUTES)) else ""
+        elif event["event"] == "user" and about:
+            return about, _shown(event)
+    return GENERAL_TOPIC, ""
+
+
 def last_question(tracker: Tracker) -> str:
     """The response that the bot gave before the latest message, such as "utter_faq/care"; "" if there was none."""
     before = False
@@ -127,15 +139,8 @@ def transcript(tracker: Tracker) -> tuple[Line, ...]:
     """What was said, with times; a button shows what it said instead of its payload, addresses stay masked."""
     lines = []
     for event in told_events(tracker):
-        text = event.get("text")
-        if event["event"] not in ("user", "bot") or not text:
+        if event["event"] not in ("user", "bot") or not (text := _shown(event)):
             continue
-        if event["event"] == "user":
-            shown = (event.get("metadata") or {}).get("shown")
-            if text.startswith("/") and not shown:
-                continue  # the start of the chat or a photo: nothing was said
-            text = shown or text
-        text = ADDRESS_REFERENCE.sub(lambda found: found.group().partition("#")[0], text)
         moment = datetime.fromtimestamp(event["timestamp"], UTC)
         lines.append(Line("customer" if event["event"] == "user" else "bot", text, moment))
     return tuple(lines)
@@ -145,6 +150,15 @@ def told_events(tracker: Tracker) -> list[dict[str, Any]]:
     """The events that count: a turn taken back is followed by "restart" and all that came before it (`bot.rasa`)."""
     restarts = [place for place, event in enumerate(tracker.events) if event["event"] == "restart"]
     return list(tracker.events[restarts[-1] + 1 :] if restarts else tracker.events)
+
+
+def _shown(event: dict[str, Any]) -> str:
+    """What a message looks like to the customer; "" where nothing was said: the start of the chat, a photo."""
+    text = str(event.get("text") or "")
+    if event["event"] == "user":
+        shown = str((event.get("metadata") or {}).get("shown") or "")
+        text = shown or ("" if text.startswith("/") else text)
+    return ADDRESS_REFERENCE.sub(lambda found: found.group().partition("#")[0], text)
 
 
 def _is_angry(event: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from rasa_sdk.interfaces import Tracker
 from rasa_sdk.types import DomainDict
 
 from actions.conversation import tapped_link
-from actions.form import CLOSE_FORM, Events, customers_orders
+from actions.form import CLOSE_FORM, TOPIC, Events, customers_orders
 from actions.services import CaseAction
 from handoff.crm.port import CrmUnavailable, OrderBrief
 from handoff.identifiers import mask_address
@@ -19,6 +19,9 @@ from handoff.links import bind, forget, is_token
 
 #: Telegram and VK show about this much of a button's title; VK refuses more than 40 (its documentation of keyboards).
 LONGEST_TITLE = 40
+
+#: Topics that people without an order have, too.
+NEEDS_NO_ORDER = ("human/", "complaint/")
 
 
 class Greet(CaseAction):
@@ -63,6 +66,8 @@ class AskOrderNumber(CaseAction):
         orders = await customers_orders(self.services, tracker) if known else []
         if orders:
             dispatcher.utter_message(response="utter_ask_own_order", choices=[_choice(order) for order in orders])
+        elif str(tracker.get_slot(TOPIC)).startswith(NEEDS_NO_ORDER):
+            dispatcher.utter_message(response="utter_ask_order_if_any")
         else:
             dispatcher.utter_message(response="utter_ask_case_form_order_number")
         return []

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from handoff.case import Case, Line, Opened
@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 #: Photos sent shortly before a case belong to it.
 FILES_BELONG = timedelta(hours=24)
+
+#: So long after the last that was said in a ticket, what is not understood in its conversation belongs to it.
+RECENTLY = timedelta(hours=24)
 
 #: A requester's older tickets shown to the agents.
 PAST_TICKETS = 5
@@ -125,6 +128,16 @@ def open_ticket_of(session: Session, sender_id: str, now: datetime) -> Ticket | 
         .order_by(Ticket.number.desc())
         .limit(1)
     )
+
+
+def recent_ticket_of(session: Session, sender_id: str, now: datetime) -> Ticket | None:
+    """The ticket of `open_ticket_of`, if anything was said in it within the last 24 hours."""
+    ticket = open_ticket_of(session, sender_id, now)
+    if ticket is None:
+        return None
+    said = select(func.max(TicketEntry.at)).where(TicketEntry.ticket_number == ticket.number)
+    last = max(ticket.opened_at, session.scalar(said) or ticket.opened_at)
+    return ticket if last > now - RECENTLY else None
 
 
 def same_case(session: Session, topic: str, requester: Requester | None) -> Ticket | None:

@@ -27,6 +27,9 @@ FILLER = {
     # A correction, or a number that has turned up, is no more than a number either.
     "не", "а", "ой", "точнее", "вернее", "извините", "простите", "нашел", "нашла", "нашёл", "это",
     "not", "but", "sorry", "oops", "actually", "found", "it", "i",
+    # Where an answer may go.
+    "пишите", "напишите", "мне", "на", "моя", "пожалуйста", "ящик", "лучше", "можно",
+    "write", "reach", "me", "at", "you", "can", "please", "use", "this", "address", "mailbox", "to",
 }  # fmt: skip
 
 

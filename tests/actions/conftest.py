@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.interfaces import Tracker
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from actions.services import CaseAction, Services
@@ -21,7 +22,7 @@ from handoff.database import Database
 from handoff.desk import Desk
 from handoff.files import keep_file
 from handoff.identity import keep_address
-from handoff.models import Binding, CrmAddress, CrmCustomer, CrmOrder, Ticket
+from handoff.models import Binding, CrmAddress, CrmCustomer, CrmOrder, Ticket, TicketEntry
 from handoff.shop import load_shop
 
 from . import conversations
@@ -147,6 +148,30 @@ def services(database: Database, tmp_path: Path, titles: dict[str, dict[str, str
 @pytest.fixture
 def services_without_crm(services: Services) -> Services:
     return replace(services, crm=CrmAway())
+
+
+@pytest.fixture
+def said_in(database: Database) -> Callable[[int], list[str]]:
+    """What the customer said in a ticket."""
+
+    def read(number: int) -> list[str]:
+        with database.session_scope() as session:
+            entries = select(TicketEntry).where(TicketEntry.ticket_number == number, TicketEntry.author == "customer")
+            return [entry.text for entry in session.scalars(entries.order_by(TicketEntry.id))]
+
+    return read
+
+
+@pytest.fixture
+def quiet_since(database: Database) -> Callable[[int, datetime], None]:
+    """Make a ticket one in which nothing was said after a moment."""
+
+    def move(number: int, moment: datetime) -> None:
+        with database.session_scope() as session:
+            session.get_one(Ticket, number).opened_at = moment
+            session.execute(update(TicketEntry).where(TicketEntry.ticket_number == number).values(at=moment))
+
+    return move
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ Event = dict[str, Any]
 NOW = datetime(2026, 11, 20, 12, 20, tzinfo=UTC)
 
 SENDER = "web:visitor-0123456789_abcDEF"
+OTHER_SENDER = "web:somebody-else-0123456789"
 
 #: Slots of domain.yml as they are at the start.
 NO_SLOTS = {

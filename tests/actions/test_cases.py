@@ -19,8 +19,10 @@ from actions.cases import (
     TOPIC,
     WORDS,
     BeginCase,
+    BeginOtherCase,
     CorrectCase,
     EndCase,
+    NoOrder,
     OfferPassOn,
     OpenTicket,
     PassOn,
@@ -30,18 +32,18 @@ from actions.cases import (
     all_actions,
 )
 from actions.conversation import GENERAL_TOPIC
+from actions.unasked import TakeIdentifiers
 from handoff.identity import ADDRESS_KEPT, keep_address
 from handoff.limits import CLAIMS_PER_CHAT
 from handoff.matching import Matching
-from handoff.models import LetterOut, StoredFile, Ticket, TicketEntry
+from handoff.models import LetterOut, StoredFile, Ticket
 from handoff.ownership import dispute_ticket
 from handoff.tickets import FILES_BELONG
 
-from .conversations import FORM_CLOSED, FORM_OPENED, NOW, SENDER, bot, user
+from .conversations import FORM_CLOSED, FORM_OPENED, NOW, OTHER_SENDER, SENDER, bot, user
 
 ROOT = Path(__file__).parents[2]
 MARIA = "maria.sokolova@mail.example"
-OTHER_SENDER = "web:somebody-else-0123456789"
 
 
 @pytest.fixture
@@ -60,18 +62,6 @@ def letters(database):
     def read():
         with database.session_scope() as session:
             return [(row.audience, row.template) for row in session.scalars(select(LetterOut).order_by(LetterOut.id))]
-
-    return read
-
-
-@pytest.fixture
-def said_in(database):
-    """What the customer said in a ticket."""
-
-    def read(number):
-        with database.session_scope() as session:
-            entries = select(TicketEntry).where(TicketEntry.ticket_number == number, TicketEntry.author == "customer")
-            return [entry.text for entry in session.scalars(entries.order_by(TicketEntry.id))]
 
     return read
 
@@ -336,6 +326,35 @@ class TestPassOn:
         assert len(tickets()) == 1
 
 
+class TestNoOrder:
+    async def test_it_is_passed_on_and_asked_where_to_answer(self, run, tracker, tickets, letters):
+        done = await run(NoOrder, tracker(user("/no_order", topic="no_order"), FORM_OPENED, **{TOPIC: GENERAL_TOPIC}))
+
+        (ticket,) = tickets()
+        assert (ticket.requester, ticket.claimed_order, ticket.claimed_address) == (None, None, None)
+        assert (done.responses, done.closes_form) == (["utter_ticket_no_order_no_address"], True)
+        assert letters() == [("agents", "ticket")]
+
+    async def test_an_address_that_is_known_is_not_asked_for(self, run, tracker, tickets, typed):
+        done = await run(
+            NoOrder, tracker(user("/no_order", topic="no_order"), **{TOPIC: GENERAL_TOPIC, "address": typed(MARIA)})
+        )
+
+        assert (tickets()[0].requester, tickets()[0].claimed_address) == (None, MARIA)
+        assert (done.responses, done.said[0]["masked"]) == (["utter_ticket_no_order"], "m…a@mail.example")
+
+    async def test_the_address_that_follows_is_where_the_answer_goes(self, run, tracker, tickets, typed, letters):
+        none = user("/no_order", topic="no_order")
+        await run(NoOrder, tracker(none, **{TOPIC: GENERAL_TOPIC}))
+        address = user("it is here", "k2", topic="identifiers", entities={"address": typed(MARIA)})
+
+        done = await run(TakeIdentifiers, tracker(none, bot("Where?", "utter_ticket_no_order_no_address"), address))
+
+        assert (done.responses, done.said[0]["masked"]) == (["utter_will_answer_there"], "m…a@mail.example")
+        assert (tickets()[0].requester, tickets()[0].claimed_address) == (None, MARIA)
+        assert letters() == [("agents", "ticket"), ("agents", "follow_up")]
+
+
 class TestCorrectCase:
     async def test_number_and_address_are_forgotten(self, run, tracker):
         done = await run(CorrectCase, tracker(user("no, that's wrong", topic="deny"), order_number="1234"))
@@ -395,11 +414,41 @@ class TestBeginCase:
         assert said_in(opened.number).count("any news?") == 1
         assert len(letters()) == 3
 
-    async def test_another_topic_is_another_case(self, run, tracker, opened):
+    async def test_another_topic_soon_after_is_added_unless_the_customer_says_no(self, run, tracker, opened, said_in):
+        added = user("wrong jeans in the parcel", "k30", topic="case/wrong_item")
+
+        done = await run(BeginCase, tracker(added))
+
+        assert (done.responses, done.next_action) == (["utter_added_unless_other"], "action_listen")
+        assert said_in(opened.number)[-1] == "wrong jeans in the parcel"
+
+        pressed = user("/other_matter", "k31", topic="other_matter", shown="It's another matter")
+        said = (bot("Sorry", "utter_case/wrong_item"), bot("Added", "utter_added_unless_other"))
+        own = await run(BeginOtherCase, tracker(added, *said, pressed))
+
+        assert own.responses == []
+        assert (own.slots[TOPIC], own.slots[WORDS]) == ("case/wrong_item", "wrong jeans in the parcel")
+
+    @pytest.mark.parametrize("about", ["case/account_delete", "case/design_payout", "case/site_problem"])
+    async def test_what_is_about_no_order_is_a_case_of_its_own(self, run, tracker, opened, about):
+        done = await run(BeginCase, tracker(user("delete my account", "k30", topic=about)))
+
+        assert (done.responses, done.slots[TOPIC]) == ([], about)
+
+    async def test_another_topic_a_day_later_is_another_case(self, run, tracker, opened, quiet_since):
+        quiet_since(opened.number, NOW - timedelta(hours=25))
+
         done = await run(BeginCase, tracker(user("wrong jeans in the parcel", "k30", topic="case/wrong_item")))
 
-        assert done.responses == []
-        assert done.slots[TOPIC] == "case/wrong_item"
+        assert (done.responses, done.slots[TOPIC]) == ([], "case/wrong_item")
+
+    async def test_after_a_wish_for_a_person_a_case_is_asked_about(self, run, tracker):
+        """That ticket knows no order: this one can."""
+        await run(PassOn, tracker(user("/pass_on", topic="pass_on"), **{TOPIC: GENERAL_TOPIC}))
+
+        done = await run(BeginCase, tracker(user("the zip broke", "k30", topic="case/defect")))
+
+        assert (done.responses, done.slots[TOPIC]) == ([], "case/defect")
 
     async def test_another_order_number_is_another_case(self, run, tracker, opened):
         """The same topic about a second parcel must not drown in the first ticket."""
