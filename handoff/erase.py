@@ -31,6 +31,7 @@ from handoff.models import (
     Link,
     StoredFile,
     Ticket,
+    TicketChat,
     TicketEntry,
     TypedAddress,
 )
@@ -73,6 +74,7 @@ def find_subject(session: Session, name: str) -> Subject:
     own = Ticket.customer_id == name
     senders = {
         *session.scalars(select(Ticket.sender_id).where(own, ~Ticket.disputed)),
+        *session.scalars(select(TicketChat.sender_id).join(Ticket).where(own, ~Ticket.disputed)),
         *session.scalars(select(Binding.sender_id).where(Binding.customer_id == name)),
         *session.scalars(select(Link.used_by).where(Link.customer_id == name)),
     }
@@ -94,6 +96,7 @@ def erase_case_data(session: Session, subject: Subject, *, crm: bool) -> Erased:
         of_subject = or_(Ticket.customer_id == subject.customer_id, of_conversations & Ticket.customer_id.is_(None))
     tickets = session.scalars(select(Ticket).where(of_subject).order_by(Ticket.number)).all()
     anonymise_tickets(session, tickets, done, senders=subject.sender_ids)
+    _forget_chats(session, TicketChat.sender_id.in_(subject.sender_ids), done)
     _take_files(session, StoredFile.sender_id.in_(subject.sender_ids) & StoredFile.ticket_number.is_(None), done)
     _erase_letters(session, subject, done)
     _erase_identity(session, subject, done)
@@ -118,6 +121,7 @@ def anonymise_tickets(
     counted(session, done, "letters out", delete(LetterOut).where(LetterOut.ticket_number.in_(numbers)))
     counted(session, done, "codes", delete(BindingCode).where(BindingCode.ticket_number.in_(numbers)))
     blank_letters_in(session, LetterIn.ticket_number.in_(numbers), done)
+    _forget_chats(session, TicketChat.ticket_number.in_(numbers), done)
     _take_files(session, StoredFile.ticket_number.in_(numbers), done)
     said = TicketEntry.ticket_number.in_(numbers), or_(TicketEntry.text != "", TicketEntry.source_key.is_not(None))
     counted(session, done, "ticket entries", update(TicketEntry).where(*said).values(text="", source_key=None))
@@ -139,6 +143,10 @@ def anonymise_tickets(
         if senders is None or not ticket.disputed or ticket.sender_id in senders:
             ticket.sender_id, ticket.opening_key = f"{ticket.channel}:erased", _erased(ticket)
     session.flush()
+
+
+def _forget_chats(session: Session, which: ColumnElement[bool], done: Erased) -> None:
+    counted(session, done, "further chats of tickets", delete(TicketChat).where(which))
 
 
 def blank_letters_in(session: Session, which: ColumnElement[bool], done: Erased) -> None:

@@ -136,6 +136,17 @@ class TicketEntry(Base):
     source_key: Mapped[str | None] = mapped_column(String(512))
 
 
+class TicketChat(Base):
+    """A further conversation of a ticket: its customer has told the same case from there as well."""
+
+    __tablename__ = "ticket_chat"
+
+    sender_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    ticket_number: Mapped[int] = mapped_column(
+        ForeignKey("ticket.number", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
 class Csat(Base):
     """The one question for a mark that a closed ticket is worth, and the answer: 1 (bad) to 5 (good), None before.
 

@@ -13,14 +13,14 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from handoff.case import Case, Line, Opened
 from handoff.codes import code_facts
 from handoff.compensation import days_late, suggested_compensation
 from handoff.crm.port import Customer, Order
-from handoff.database import when_stored
+from handoff.database import insert_new, when_stored
 from handoff.desk import Desk
 from handoff.entries import add_entry, find_ticket
 from handoff.files import unattached_files
@@ -33,7 +33,7 @@ from handoff.mail.compose import Attachment, moment
 from handoff.mail.posting import post_letter
 from handoff.mail.reading import storable
 from handoff.metrics import TICKETS
-from handoff.models import LetterOut, StoredFile, Ticket, TicketEntry, Urgency
+from handoff.models import LetterOut, StoredFile, Ticket, TicketChat, TicketEntry, Urgency
 from handoff.promises import promise_text, promised
 from handoff.words import words
 
@@ -121,10 +121,12 @@ def add_to_ticket(
 
 
 def open_ticket_of(session: Session, sender_id: str, now: datetime) -> Ticket | None:
-    """The newest open ticket that this conversation opened and whose customer has not said it was somebody else."""
+    """The newest open ticket that this conversation opened or joined, unless its customer says that it was not him."""
+    joined = select(TicketChat.ticket_number).where(TicketChat.sender_id == sender_id)
     return session.scalar(
         select(Ticket)
-        .where(Ticket.sender_id == sender_id, Ticket.state == "open", ~Ticket.disputed, Ticket.opened_at <= now)
+        .where(or_(Ticket.sender_id == sender_id, Ticket.number.in_(joined)))
+        .where(Ticket.state == "open", ~Ticket.disputed, Ticket.opened_at <= now)
         .order_by(Ticket.number.desc())
         .limit(1)
     )
@@ -161,7 +163,12 @@ def same_case(session: Session, topic: str, requester: Requester | None) -> Tick
 def add_case(
     session: Session, ticket: Ticket, case: Case, files: Sequence[Attachment], desk: Desk, now: datetime
 ) -> None:
-    """Add what the ticket does not have yet, and tell the agents in its thread."""
+    """Add what the ticket does not have yet, and tell the agents in its thread.
+
+    From now on the case's conversation is one of the ticket's.
+    """
+    if case.sender_id != ticket.sender_id:
+        insert_new(session, TicketChat, sender_id=case.sender_id, ticket_number=ticket.number)
     if case.urgent_for:
         ticket.make_urgent(case.urgent_for)
     chat = select(TicketEntry).where(TicketEntry.ticket_number == ticket.number, TicketEntry.kind == "chat")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -114,6 +115,8 @@ async def live(database: Database, desk: Desk, who: Requester, sender_id: str, w
         assert take_in(session, letter_from(address, "support@jeans.example", f"and {words}"), [], desk, NOW)
         asked = {"ticket_number": number, "how": "chat", "asked_at": NOW, "at": NOW}
         session.add(Csat(**asked, mark=4, words=words, key=f"{sender_id}:3"))
+        elsewhere = f"{sender_id}9"  # the same case, told from another chat
+        assert open_ticket(session, replace(case, sender_id=elsewhere), who, desk, NOW).joined
     assert await bind(database, crm, desk, token, sender_id, channel, NOW)
     return number
 

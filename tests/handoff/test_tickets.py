@@ -107,6 +107,8 @@ def test_another_channel_joins_the_same_ticket(session: Session, desk: Desk) -> 
 
     assert opened.joined
     assert ("customer", "Пишу и сюда тоже") in said(session, 1001)
+    assert [open_ticket_of(session, chat, LATER).number for chat in ("telegram:7", "vk:1")] == [1001, 1001]
+    assert open_ticket_of(session, "vk:2", LATER) is None
 
 
 @pytest.mark.parametrize("difference", ["topic", "closed", "disputed"])
