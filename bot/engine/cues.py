@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from pymorphy3 import MorphAnalyzer
 
@@ -84,7 +84,7 @@ def _grammar(word: str) -> frozenset[str]:
 
 
 def cues_of(text: str) -> list[str]:
-    """The cues of a lower-case text, in order; pairs of neighbouring cues too, and where they begin and end."""
+    """The cues of a lower-case text, in order; pairs of neighbours and of any two, and where they begin and end."""
     found: list[str] = []
     words = WORD.findall(text)
     for position, word in enumerate(words):
@@ -103,4 +103,5 @@ def cues_of(text: str) -> list[str]:
     marks = [f"{a}>{b}" for a, b in pairwise(found)]
     edges = [f"^{found[0]}", f"{found[-1]}$"] if found else []
     length = "short" if len(words) <= 3 else "middle" if len(words) <= 8 else "long"
-    return [*found, *marks, *edges, length]
+    both = [f"{a}&{b}" for a, b in combinations(sorted({cue for cue in found if cue != "."}), 2)]
+    return [*found, *marks, *both, *edges, length]
