@@ -30,9 +30,9 @@ FLOORS = {
 }
 TOPIC_FLOOR = 0.879
 
-#: Of 60 pairs of messages that share their words and differ in one cue; 56 is the aim. It was 52 before a training
-#: that gains half a point of all held-out messages; which pairs are wrong changes by one or two with every training.
-LEAST_PAIRS = 51
+#: Of 60 pairs of messages that share their words and differ in one cue; 56 is the aim, 54 were right when this was
+#: written. Which pairs are wrong changes by one or two with every training.
+LEAST_PAIRS = 53
 
 
 @dataclass(frozen=True)
