@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix, diags
 #: out (docs/decisions/0003).
 UNCERTAINTY = 0.05
 #: Of the steps asked for, from which to which one the weights are averaged.
-AROUND = 2 / 3, 4 / 3
+AROUND = 0.7, 1.2
 
 
 @dataclass(frozen=True)
