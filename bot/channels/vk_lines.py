@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
-from vk_api.exceptions import ApiError
+from vk_api.exceptions import ApiError, ApiHttpError
 from vk_api.requests_pool import VkRequestsPool
 from vk_api.vk_api import VkApiGroup
 
@@ -61,7 +61,7 @@ class Lines:
 
         Raises:
             NotTogether: VK took none of them, or it is not known which; repeating them must be safe.
-            requests.RequestException, VkApiError: as in `call`.
+            requests.RequestException: VK cannot be reached, or talks gibberish.
         """
         return await self._on_a_line(lambda line: line.call_together(method, each, place))
 
@@ -110,10 +110,12 @@ class _Line(HTTPAdapter):
         calls = [pool.method(method, values) for values in each]
         try:
             pool.execute()
-        except ApiError as error:
-            raise NotTogether(str(error)) from error
+        except ApiError as error:  # its text may hold a piece of the messages
+            raise NotTogether(f"error {error.code}") from None
+        except ApiHttpError as error:  # too long for one call, perhaps
+            raise NotTogether(f"HTTP {error.response.status_code}") from None
         except (KeyError, TypeError, IndexError, StopIteration) as error:
-            raise NotTogether(f"an answer of another form: {error!r}") from error
+            raise NotTogether(f"an answer of another form: {type(error).__name__}") from None
         if not all(call.ready for call in calls):
             raise NotTogether("fewer answers than calls")
         return [

@@ -50,7 +50,7 @@ class Sends:
         return await mine.outcome
 
     def _wait_for_place(self) -> None:
-        if self._next is None:
+        if self._next is None or self._next.done():
             self._next = asyncio.create_task(self._leave())
             self._under_way.add(self._next)
             self._next.add_done_callback(self._under_way.discard)
