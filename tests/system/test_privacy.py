@@ -49,7 +49,8 @@ def test_a_code_saves_number_and_address_and_erasing_leaves_nothing(service: Run
 
     wrong = said(daniel, daniel.says, f"code {(int(code) + 1) % 10**6:06}")
     bound = said(daniel, daniel.says, code)
-    asked = said(daniel, daniel.says, "Please cancel my order")
+    said(daniel, daniel.says, "Please cancel my order")
+    asked = said(daniel, daniel.presses, "It's another matter")
 
     assert "doesn't fit" in wrong.text
     assert "d…k@mail.example" in bound.text
