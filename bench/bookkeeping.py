@@ -45,12 +45,14 @@ class Written:
 class Verdict:
     """`seconds` from when each message was due to its answer, by the message's key, in the order of sending.
 
-    `waiting` are messages that the service still has and has not answered in all the time that it was given.
+    `waiting` are messages that the service still has and has not answered in all the time that it was given;
+    `outdated` presses of buttons that count no longer, whose customers were told so on the spot.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     unexplained: list[Heard] = field(default_factory=list)
     notices: int = 0
@@ -61,12 +63,14 @@ def judge(
     heard: Collection[Heard],
     written: Mapping[tuple[str, str], Written],
     waiting: Collection[str] = (),
+    outdated: Collection[str] = (),
 ) -> Verdict:
     """Compare what was sent with what was heard.
 
     What counts is what was heard; `written`, by sender and number, only says which message it answers. So a message
     that the service believes to have answered is lost if nobody heard the answer, and what it sent a second time
-    without knowing is `unexplained`: somebody heard it twice. `waiting` are the keys of what the service still has.
+    without knowing is `unexplained`: somebody heard it twice. `waiting` are the keys of what the service still has,
+    `outdated` those of presses that were told to be too late.
     """
     verdict = Verdict()
     answered: dict[str, float] = {}
@@ -83,6 +87,8 @@ def judge(
     for one in sent:
         if one.key in answered:
             verdict.seconds.setdefault(one.key, answered[one.key] - one.due)
+        elif one.key in outdated:
+            verdict.outdated.append(one.key)
         else:
             (verdict.waiting if one.key in waiting else verdict.lost).append(one.key)
     verdict.doubled = [key for key, count in times.items() if count > 1]

@@ -93,6 +93,11 @@ def written(service: Running) -> dict[tuple[str, str], Written]:
     return found
 
 
+def outdated(scene: Scene) -> set[str]:
+    """Keys of the presses that were answered with a note on the screen: their button counts no longer."""
+    return {f"press:{query}" for query, answer in scene.telegram.answers.items() if answer.get("text")}
+
+
 def still_waiting(service: Running) -> set[str]:
     """Keys of the messages that are neither answered nor given up."""
     to_send = "SELECT purpose FROM outbox WHERE state = 'waiting' AND purpose LIKE 'answer:%'"

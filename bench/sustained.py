@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.bookkeeping import Sent, Verdict, judge
 from bench.crowd import Step, plan
-from bench.customers import Crowd, fill_crm, heard, still_waiting, written
+from bench.customers import Crowd, fill_crm, heard, outdated, still_waiting, written
 from bench.figures import Figures, percentile, show, tell
 from bench.mail_sink import MailSink
 from bench.messengers import Scene
@@ -72,7 +72,9 @@ def measure(telegram_per_s: float, vk_per_s: float, seconds: float) -> Figures:
         engine_mb = peak_mb(pids["engine"])
         service.end()  # what is on its way arrives and is written down: from now on nothing changes
 
-        verdict = judge(early.sent + crowd.sent, heard(scene), written(service), still_waiting(service))
+        verdict = judge(
+            early.sent + crowd.sent, heard(scene), written(service), still_waiting(service), outdated(scene)
+        )
         measured = dict.fromkeys(one.key for one in crowd.sent)
         times = [verdict.seconds[key] for key in measured if key in verdict.seconds]
         begun = watch.samples["bench"][0].at
@@ -92,6 +94,7 @@ def measure(telegram_per_s: float, vk_per_s: float, seconds: float) -> Figures:
             "sustained_late_p99_s": _rounded(percentile([one.left - one.due for one in crowd.sent], 99)),
             "lost": len(verdict.lost),
             "unanswered": len(verdict.waiting),
+            "outdated_presses": len(verdict.outdated),
             "doubled": len(verdict.doubled) + len(verdict.unexplained),
             "notices": verdict.notices,
             "refused_by_rate": scene.telegram.refused + scene.vk.refused - refused,

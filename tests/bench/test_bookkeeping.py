@@ -60,6 +60,17 @@ def test_what_the_service_still_has_is_not_lost():
     assert (verdict.lost, verdict.waiting) == (["7:1"], ["7:2"])
 
 
+def test_a_press_that_was_told_to_be_too_late_is_not_lost():
+    """Under overload customers press buttons of questions that they have answered meanwhile."""
+    service = FakeService(loses={1, 2})
+    for number in (1, 2):
+        service.takes(number)
+
+    verdict = judge(service.sent, service.heard, service.written, outdated={"7:2"})
+
+    assert (verdict.lost, verdict.outdated) == (["7:1"], ["7:2"])
+
+
 def test_an_answer_that_came_twice_is_doubled_and_still_an_answer():
     """A crash between sending and noting it would look like this."""
     service = FakeService(doubles={2})
