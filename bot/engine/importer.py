@@ -58,15 +58,24 @@ class ExamplesImporter(RasaFileImporter):
     @cached_property
     def _examples(self) -> TrainingData:
         TrainingData._fill_response_phrases = _fill_response_phrases
-        read = Parallel(n_jobs=-1, backend="multiprocessing")(delayed(load_data)(path) for path in self._nlu_files)
-        different = dict.fromkeys(message for data in read for message in data.training_examples)
+        read = Parallel(n_jobs=-1, backend="multiprocessing")(delayed(_read)(path) for path in self._nlu_files)
+        different = {example.fingerprint(): example for data in read for example in data.training_examples}
         return TrainingData(
-            [Example.of(message) for message in different],
+            list(different.values()),
             dict(chain.from_iterable(data.entity_synonyms.items() for data in read)),
             list(chain.from_iterable(data.regex_features for data in read)),
             list(chain.from_iterable(data.lookup_tables for data in read)),
             dict(chain.from_iterable(data.responses.items() for data in read)),
         )
+
+
+def _read(path: str) -> TrainingData:
+    """One file; the fingerprints, of which a training needs every one, are computed here, on every core."""
+    data = load_data(path)
+    data.training_examples = [Example.of(message) for message in data.training_examples]
+    for example in data.training_examples:
+        example.fingerprint()
+    return data
 
 
 def _fill_response_phrases(self: TrainingData) -> None:
