@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from bot.models import Button, Conversation, InboxItem, MessageKind, OutboxItem, RemoteFile
 from bot.oldest import oldest_waiting
 from handoff.database import dialect_of, insert_for, insert_new, table_of
-from handoff.identifiers import ADDRESS, mask_cards
+from handoff.identifiers import ADDRESS, mask_cards, spell_out
 from handoff.identity import keep_address
 from handoff.log_lines import follow
 
@@ -227,7 +227,7 @@ def album_of(session: Session, item: InboxItem) -> Sequence[InboxItem]:
 
 def typed_addresses(item: InboxItem) -> list[str]:
     """The addresses in a message's text."""
-    return ADDRESS.findall(item.text) if item.kind == "text" else []
+    return ADDRESS.findall(spell_out(item.text)) if item.kind == "text" else []
 
 
 def keep_addresses(session: Session, item: InboxItem, now: datetime) -> dict[str, str]:
@@ -241,7 +241,7 @@ def words_for_engine(item: InboxItem, references: Mapping[str, str]) -> str:
         return WORDLESS[item.kind]
     if item.kind == "button":
         return item.payload or item.text
-    return plain_words(ADDRESS.sub(lambda found: references[found.group()], item.text))
+    return plain_words(ADDRESS.sub(lambda found: references[found.group()], spell_out(item.text)))
 
 
 def plain_words(text: str) -> str:

@@ -17,6 +17,15 @@ ADDRESS = re.compile(
     r"[^\s@<>()\[\]{},;:\"'«»…]{1,64}@[^\W_](?:[^\s@<>()\[\]{},;:\"'«»/]{0,250})\.[^\W\d_]{2,24}", re.UNICODE
 )
 
+#: An address as people spell it: "sophie.brown (at) post.example", "masha собака mail точка ru", "anna @ mail,ru".
+SPELT_ADDRESS = re.compile(
+    r"(?P<local>[\w.+-]+(?:\s+(?:точка|dot)\s+[\w+-]+)*)"
+    r"(?:\s*(?:@|[(\[]\s*(?:at|a|а|собак[аи]|собачка)\s*[)\]])\s*|\s+(?:собак[аи]|собачка)\s+|(?P<word>\s+at\s+))"
+    r"(?P<domain>[a-z0-9-]+(?:(?:[.,]|\s+(?:точка|dot)\s+)[a-z0-9-]+)*(?:[.,]|\s+(?:точка|dot)\s+)[a-z]{2,24})\b",
+    re.IGNORECASE,
+)
+SPELT_DOT = re.compile(r"\s+(?:точка|dot)\s+|,", re.IGNORECASE)
+
 #: A typed address as Rasa gets to see it: masked, with the reference under which the typed one is kept.
 ADDRESS_REFERENCE = re.compile(r"[^\s@]{1,3}…[^\s@]{0,2}@[^\s@#]+#(?P<id>\d{1,18})")
 
@@ -71,6 +80,28 @@ def normalise_address(typed: str) -> str:
     with suppress(UnicodeError):
         domain = domain.encode("idna").decode("ascii")
     return f"{local}@{domain}"
+
+
+def spell_out(text: str) -> str:
+    """The text with addresses as mail servers know them, where a customer has put them into words.
+
+    The word "at" alone says little ("order 48213 at getwear.com"): beside it a dot must be spelt, or the name have one.
+    """
+
+    def address(found: re.Match[str]) -> str:
+        local, domain = (SPELT_DOT.sub(".", found[part]) for part in ("local", "domain"))
+        doubtful = found["word"] and not (SPELT_DOT.search(found.group()) or "." in local.strip("."))
+        list_of_two = "," in found["domain"] and "." in found["domain"]
+        return found.group() if doubtful or list_of_two or local.isdigit() else f"{local}@{domain}"
+
+    return SPELT_ADDRESS.sub(address, text)
+
+
+def looks_spelt(text: str) -> bool:
+    """Whether a text seems to hold an address, well-formed or not."""
+    return bool(
+        re.search(r"@|[(\[]\s*(?:at|a|а)\s*[)\]]|\bсобак[аи]\b|\bсобачка\b|\bточка\b|\bdot\b", text, re.IGNORECASE)
+    )
 
 
 def mask_address(address: str) -> str:

@@ -13,7 +13,7 @@ from bot.cli.common import Refused
 from bot.engine.serve import QUIET
 from bot.engine_process import MODEL, PYTHON, ROOT
 from bot.inbox import clean_text, plain_words
-from handoff.identifiers import ADDRESS, mask_address
+from handoff.identifiers import ADDRESS, mask_address, spell_out
 from handoff.mail.reading import storable
 
 
@@ -24,7 +24,8 @@ def classify() -> None:
         raise Refused("the engine or its model is missing: run `make train`")
     # What the gateway would do to a text before Rasa sees it; no address is kept here.
     words = [
-        plain_words(ADDRESS.sub(lambda m: f"{mask_address(m.group())}#0", clean_text(storable(text)))) for text in texts
+        plain_words(ADDRESS.sub(lambda m: f"{mask_address(m.group())}#0", spell_out(clean_text(storable(text)))))
+        for text in texts
     ]
     child = subprocess.run(  # noqa: S603 - our own engine
         [str(PYTHON), "-m", "bot.engine.classify", str(MODEL)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handoff.identifiers import find_order_numbers, mask_cards
+from handoff.identifiers import find_order_numbers, mask_cards, spell_out
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,26 @@ def test_order_numbers_are_told_from_others(text: str, numbers: list[str]) -> No
 )
 def test_bank_cards_are_masked(text: str, masked: str) -> None:
     assert mask_cards(text) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("maria.sokolova (a) mail.example", "maria.sokolova@mail.example"),
+        ("maria.sokolova собачка mail точка example", "maria.sokolova@mail.example"),
+        ("my e-mail is james dot carter at mail dot example", "my e-mail is james.carter@mail.example"),
+        ("sophie.brown AT post.example, thanks", "sophie.brown@post.example, thanks"),
+        ("sophie.brown @ post.example", "sophie.brown@post.example"),
+        ("anna@mail,example", "anna@mail.example"),
+        *((same, same) for same in (
+            "anna@mail.example,ok",
+            "моя собака порвала. джинсы",
+            "order 48213 at shop.example",
+            "look at shop.example please",
+            "I paid 50 @ shop.example",
+        )),
+    ],
+)  # fmt: skip
+def test_an_address_in_words_is_read(text: str, read: str) -> None:
+    """People spell addresses as they would say them; other sentences stay as they are."""
+    assert spell_out(text) == read
