@@ -6,12 +6,15 @@ from rasa_sdk.events import ActiveLoop, FollowupAction, SlotSet
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.interfaces import Tracker
 from rasa_sdk.types import DomainDict
+from sqlalchemy.orm import Session
 
 from actions.adding import add, other_address, ticket_words
 from actions.conversation import (
     GENERAL_TOPIC,
+    all_named_addresses,
     customers_words,
     display_name,
+    fact_meant,
     form_was_open,
     heard_at,
     language,
@@ -22,6 +25,7 @@ from actions.conversation import (
     told_before,
     topic,
     transcript,
+    understood,
     urgency,
 )
 from actions.form import (
@@ -39,10 +43,10 @@ from actions.links import AskOrderNumber, Forget, Greet
 from actions.marks import MARKED, TakeMark, TakeMarkWords, was_just_marked
 from actions.metrics import CASE_SECONDS
 from actions.services import CaseAction, Services
-from actions.unasked import TakeIdentifiers, TakePhoto, TakeUnclear
-from handoff.case import Case, Opened
+from actions.unasked import SURE, TICKET_OPEN, TakeAside, TakeIdentifiers, TakePhoto, TakeUnclear
+from handoff.case import Case, Line, Opened
 from handoff.crm.port import CrmUnavailable
-from handoff.identifiers import mask_address, normalise_order_number
+from handoff.identifiers import looks_spelt, mask_address, normalise_order_number
 from handoff.identity import Requester, address_behind, identify, identify_bound, is_bound_reference
 from handoff.log_lines import follow
 from handoff.models import Ticket
@@ -54,11 +58,24 @@ ADDING_TOPICS = ("case/ticket_followup", "case/receipt_sent", "case/order_questi
 #: Topics that are about no order: never more of a ticket about something else.
 APART = ("case/account_", "case/design_payout", "case/site_problem")
 
+#: A trouble told inside the form counts from this probability on; beside a number or address, which answer, from that.
+SURE_IN_FORM, SURE_BESIDE_FACTS = 0.6, 0.9
+
+#: The topic of which the agents need the new address itself.
+NEW_ADDRESS = "case/account_email"
+
 #: Wrong pairs of number and address before the bot offers to pass the case on unchecked.
 MISMATCHES_BEFORE_OFFER = 2
 
 #: As many angry messages, and the case goes to a person with whatever is known: more questions would only pour oil.
 ANGRY_BEFORE_HANDING_OVER = 2
+
+
+#: The form stays open and does not ask by itself: its buttons would take the place of those of the message.
+LISTEN: Events = [ActiveLoop("case_form"), SlotSet("requested_slot", CONFIRMED), FollowupAction("action_listen")]
+
+#: Said by somebody who takes the talk for finished.
+LEAVING = ("smalltalk/thanks", "smalltalk/bye")
 
 
 class BeginCase(CaseAction):
@@ -142,6 +159,7 @@ class ValidateCaseForm(CaseAction):
             # set as well because Rasa takes a form in which no slot is set for one that did not understand.)
             return [SlotSet(TOPIC, known), SlotSet("requested_slot", None)]
         problem = about.startswith(("case/", "complaint/")) and not about.startswith(ADDING_TOPICS)
+        problem = problem and _told_surely(tracker, about)
         if not form_was_open(tracker) or not problem or about == known:
             return []
         dispatcher.utter_message(response=f"utter_{about}")
@@ -151,7 +169,7 @@ class ValidateCaseForm(CaseAction):
 
 
 class CorrectCase(CaseAction):
-    """Forgets number and address, so that the form asks for them again."""
+    """Forgets what is wrong of number and address, so that the form asks for it again."""
 
     def name(self) -> str:
         """See `rasa_sdk.Action.name`."""
@@ -162,7 +180,28 @@ class CorrectCase(CaseAction):
         # Facts that came with this very message ("no, it's 48213") are the correction.
         if named_facts(tracker):
             return [SlotSet(CONFIRMED, None)]
-        return [*await asked_anew(self.services, tracker), SlotSet(CONFIRMED, None)]
+        wrong = fact_meant(tracker)
+        if wrong is not None and not (wrong == "address" and is_bound_reference(tracker.get_slot("address"))):
+            return [SlotSet(wrong, None), SlotSet(CONFIRMED, None)]
+        if tracker.get_slot("requested_slot") != CONFIRMED or is_bound_reference(tracker.get_slot("address")):
+            return [*await asked_anew(self.services, tracker), SlotSet(CONFIRMED, None)]
+        dispatcher.utter_message(response="utter_what_to_correct")
+        return [SlotSet(CONFIRMED, None), *LISTEN]
+
+
+class SayUnsent(CaseAction):
+    """Whoever thanks or says goodbye inside the form hears that nothing has been passed on."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_say_unsent"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        about, _ = understood(tracker)
+        if about in LEAVING:
+            dispatcher.utter_message(response="utter_not_sent_yet")
+        return []
 
 
 class EndCase(CaseAction):
@@ -207,14 +246,13 @@ class OpenTicket(CaseAction):
     async def _ask_again(self, dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
         mismatches = int(tracker.get_slot(MISMATCHES) or 0) + 1
         events: Events = [SlotSet(CONFIRMED, None), SlotSet(MISMATCHES, mismatches)]
-        if mismatches < MISMATCHES_BEFORE_OFFER:
-            dispatcher.utter_message(response="utter_mismatch")
+        if is_bound_reference(tracker.get_slot("address")) and mismatches < MISMATCHES_BEFORE_OFFER:
+            dispatcher.utter_message(response="utter_mismatch_number")
             return [*events, *await asked_anew(self.services, tracker), FollowupAction("case_form")]
-        # The facts stay: passed on as they are, they help the agent. Listening keeps the form from asking right away,
-        # which would put its own buttons in the place of the offer's.
-        dispatcher.utter_message(response="utter_mismatch_again")
-        offer = [ActiveLoop("case_form"), SlotSet("requested_slot", CONFIRMED), FollowupAction("action_listen")]
-        return [*events, *offer]
+        # The facts stay: one of them is right, and passed on as they are they help the agent.
+        again = mismatches >= MISMATCHES_BEFORE_OFFER
+        dispatcher.utter_message(response="utter_mismatch_again" if again else "utter_mismatch")
+        return [*events, *LISTEN]
 
 
 class OfferPassOn(CaseAction):
@@ -260,9 +298,9 @@ class NoOrder(CaseAction):
 
 def all_actions(services: Services) -> list[CaseAction]:
     """Every action that domain.yml names."""
-    of_form = (BeginCase, TakeYes, ValidateCaseForm, AskOrderNumber, CorrectCase, EndCase, OpenTicket)
+    of_form = (BeginCase, TakeYes, ValidateCaseForm, AskOrderNumber, CorrectCase, SayUnsent, EndCase, OpenTicket)
     ends = (OfferPassOn, PassOn, NoOrder, BeginOtherCase)
-    others = (TakeUnclear, TakePhoto, TakeIdentifiers, TakeMark, TakeMarkWords, Greet, Forget)
+    others = (TakeUnclear, TakeAside, TakePhoto, TakeIdentifiers, TakeMark, TakeMarkWords, Greet, Forget)
     return [kind(services) for kind in (*of_form, *ends, *others)]
 
 
@@ -285,6 +323,7 @@ async def _hand_over(
             unchecked = True
     spoken = language(tracker)
     about = str(tracker.get_slot(TOPIC) or GENERAL_TOPIC)
+    words, lines = await _told(services, tracker, about)
     case = Case(
         key=message_key(tracker),
         sender_id=tracker.sender_id,
@@ -293,11 +332,11 @@ async def _hand_over(
         display_name=display_name(tracker),
         topic=about,
         topic_title=services.titles.get(about, {}).get(spoken, about),
-        transcript=transcript(tracker),
+        transcript=lines,
         urgent_for=urgency(tracker, about),
         claimed_order=number,
         claimed_address=address,
-        own_words=str(tracker.get_slot(WORDS) or ""),
+        own_words=words,
         unchecked=unchecked,
     )
     opened: Opened = await services.database.run(open_ticket, case, requester, services.desk, services.now())
@@ -308,6 +347,8 @@ async def _hand_over(
     response = "utter_ticket_waiting" if opened.waits else "utter_ticket_unmatched"
     if opened.verified_pair:
         response = "utter_ticket_joined" if opened.joined else "utter_ticket_opened"
+    elif ordered and number is None and address is None:
+        response = "utter_ticket_no_address"
     elif not ordered:
         response = "utter_ticket_no_order" if address else "utter_ticket_no_order_no_address"
     dispatcher.utter_message(
@@ -317,7 +358,23 @@ async def _hand_over(
         deadline=opened.deadline_text,
         masked=opened.masked_address or ("" if ordered or not address else mask_address(address)),
     )
-    return [*CLOSE_FORM]
+    return [*CLOSE_FORM, SlotSet(TICKET_OPEN, True)]
+
+
+async def _told(services: Services, tracker: Tracker, about: str) -> tuple[str, tuple[Line, ...]]:
+    """The words that the case began with, and the transcript; where an address is to be changed, with addresses."""
+    words, lines = str(tracker.get_slot(WORDS) or ""), transcript(tracker)
+    if about != NEW_ADDRESS:
+        return words, lines
+
+    def typed(session: Session) -> dict[str, str]:
+        found = {each: address_behind(session, tracker.sender_id, each, services.now()) for each in named}
+        return {reference: address for reference, address in found.items() if address}
+
+    named = all_named_addresses(tracker)
+    full = transcript(tracker, await services.database.run(typed))
+    words = next((line.text for masked, line in zip(lines, full, strict=True) if masked.text == words), words)
+    return words, full
 
 
 async def _address(services: Services, tracker: Tracker) -> str | None:
@@ -329,10 +386,19 @@ async def _address(services: Services, tracker: Tracker) -> str | None:
 
 
 def _broken_address(tracker: Tracker) -> bool:
-    """Something with an @ that is no address."""
-    message = tracker.latest_message
-    found = any(entity["entity"] == "address" for entity in message.get("entities", []))
-    return "@" in (message.get("text") or "") and not found
+    """Something that was meant as an address and is none."""
+    return looks_spelt(str(tracker.latest_message.get("text") or "")) and "address" not in named_facts(tracker)
+
+
+def _told_surely(tracker: Tracker, about: str) -> bool:
+    """Whether a message inside the form tells a trouble, and is not just an answer to what was asked.
+
+    "my e-mail is ..." reads like a change of it, "no, it's 51057" like a change of the order.
+    """
+    named, (_, sure) = named_facts(tracker), understood(tracker)
+    if "address" in named and about == NEW_ADDRESS:
+        return False
+    return sure >= (SURE_BESIDE_FACTS if named else SURE_IN_FORM)
 
 
 def _belongs(about: str, ticket: Ticket, tracker: Tracker) -> bool:
@@ -348,6 +414,10 @@ def _belongs(about: str, ticket: Ticket, tracker: Tracker) -> bool:
 
 
 def _may_belong(about: str, ticket: Ticket, tracker: Tracker) -> bool:
-    """Whether a matter may be more of the ticket that was just talked about: both are of an order, none is named."""
+    """Whether a matter may be more of the ticket that was just talked about: both are of an order, none is named.
+
+    What is not read surely may be anything, and the people who have the ticket will know.
+    """
     of_orders = all(topic.startswith("case/") and not topic.startswith(APART) for topic in (about, ticket.topic))
-    return of_orders and "order_number" not in named_facts(tracker)
+    _, sure = understood(tracker)
+    return (of_orders or sure < SURE) and "order_number" not in named_facts(tracker)

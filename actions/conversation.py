@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +15,14 @@ from handoff.models import Urgency
 
 #: Routes whose messages carry a topic a ticket can be about.
 CASE_ROUTES = ("case", "complaint", "human")
+
+NO_ADDRESSES: Mapping[str, str] = {}
+
+#: How people call what the form asks for.
+WORDS_FOR_FACTS = {
+    "order_number": re.compile(r"\b(номер|цифр|number|digit)", re.I),
+    "address": re.compile(r"\b(почт|адрес|мыл[оау]|ящик|[эие]-?ме?й?ил|e-?mail|mail)", re.I),
+}
 
 #: What a ticket is about when the customer only wants a person.
 GENERAL_TOPIC = "human/human_request"
@@ -48,6 +58,16 @@ def named_facts(tracker: Tracker) -> set[str]:
     return found & {"order_number", "address"}
 
 
+def fact_meant(tracker: Tracker) -> str | None:
+    """Which of "order_number" and "address" the customer wants to correct, by button or words; None if none is said."""
+    pressed = [entity["value"] for entity in tracker.latest_message.get("entities", []) if entity["entity"] == "fact"]
+    if pressed:
+        return str(pressed[-1])
+    text = str(tracker.latest_message.get("text") or "")
+    meant = [fact for fact, words in WORDS_FOR_FACTS.items() if words.search(text)]
+    return meant[0] if len(meant) == 1 else None
+
+
 def named_addresses(tracker: Tracker) -> list[str]:
     """The references of the addresses that the latest message holds, in order."""
     return [
@@ -69,14 +89,19 @@ def language(tracker: Tracker) -> str:
     return "ru"
 
 
+def understood(tracker: Tracker) -> tuple[str, float]:
+    """What the latest message was taken for, "faq/care" or a route alone, and how surely (0 to 1)."""
+    message = tracker.latest_message
+    intent = message.get("intent") or {}
+    route = str(intent.get("name") or "")
+    found = (message.get("response_selector") or {}).get(route, {}).get("response", {}).get("intent_response_key")
+    return str(found or route), float(intent.get("confidence") or 0.0)
+
+
 def topic(tracker: Tracker) -> str:
     """The topic of the latest message ("case/delay"), `GENERAL_TOPIC` when it has none a ticket can be about."""
-    message = tracker.latest_message
-    route = (message.get("intent") or {}).get("name")
-    if route not in CASE_ROUTES:
-        return GENERAL_TOPIC
-    found = (message.get("response_selector") or {}).get(route, {}).get("response", {}).get("intent_response_key")
-    return str(found or GENERAL_TOPIC)
+    found, _ = understood(tracker)
+    return found if found.startswith(tuple(f"{route}/" for route in CASE_ROUTES)) else GENERAL_TOPIC
 
 
 def told_before(tracker: Tracker) -> tuple[str, str]:
@@ -115,6 +140,16 @@ def form_was_open(tracker: Tracker) -> bool:
     return False
 
 
+def answers_in_form(tracker: Tracker, answers: tuple[str, ...]) -> int:
+    """How many answers whose response begins so were given since the form was opened."""
+    given = 0
+    for event in reversed(told_events(tracker)):
+        if event["event"] == "active_loop":
+            break
+        given += str((event.get("metadata") or {}).get("utter_action") or "").startswith(answers)
+    return given
+
+
 def times_angry(tracker: Tracker) -> int:
     """How many messages were angry (`bot.engine.manner`) if the latest is; who has calmed down is asked as usual."""
     angry = [_is_angry(event) for event in told_events(tracker) if event["event"] == "user"]
@@ -135,11 +170,14 @@ def customers_words(tracker: Tracker, *, back: int = 0) -> str:
     return said[-1 - back] if len(said) > back else ""
 
 
-def transcript(tracker: Tracker) -> tuple[Line, ...]:
-    """What was said, with times; a button shows what it said instead of its payload, addresses stay masked."""
+def transcript(tracker: Tracker, addresses: Mapping[str, str] = NO_ADDRESSES) -> tuple[Line, ...]:
+    """What was said, with times; a button shows what it said instead of its payload.
+
+    Addresses stay masked but for those that `addresses` gives by reference.
+    """
     lines = []
     for event in told_events(tracker):
-        if event["event"] not in ("user", "bot") or not (text := _shown(event)):
+        if event["event"] not in ("user", "bot") or not (text := _shown(event, addresses)):
             continue
         moment = datetime.fromtimestamp(event["timestamp"], UTC)
         lines.append(Line("customer" if event["event"] == "user" else "bot", text, moment))
@@ -152,13 +190,19 @@ def told_events(tracker: Tracker) -> list[dict[str, Any]]:
     return list(tracker.events[restarts[-1] + 1 :] if restarts else tracker.events)
 
 
-def _shown(event: dict[str, Any]) -> str:
+def all_named_addresses(tracker: Tracker) -> list[str]:
+    """The references of all addresses that the customer has named."""
+    texts = (str(event.get("text") or "") for event in told_events(tracker) if event["event"] == "user")
+    return [found.group() for text in texts for found in ADDRESS_REFERENCE.finditer(text)]
+
+
+def _shown(event: dict[str, Any], addresses: Mapping[str, str] = NO_ADDRESSES) -> str:
     """What a message looks like to the customer; "" where nothing was said: the start of the chat, a photo."""
     text = str(event.get("text") or "")
     if event["event"] == "user":
         shown = str((event.get("metadata") or {}).get("shown") or "")
         text = shown or ("" if text.startswith("/") else text)
-    return ADDRESS_REFERENCE.sub(lambda found: found.group().partition("#")[0], text)
+    return ADDRESS_REFERENCE.sub(lambda found: addresses.get(found.group()) or found.group().partition("#")[0], text)
 
 
 def _is_angry(event: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.interfaces import Tracker
 from rasa_sdk.types import DomainDict
 
-from actions.conversation import tapped_link
+from actions.conversation import answers_in_form, named_facts, tapped_link
 from actions.form import CLOSE_FORM, TOPIC, Events, customers_orders
 from actions.services import CaseAction
 from handoff.crm.port import CrmUnavailable, OrderBrief
@@ -22,6 +22,11 @@ LONGEST_TITLE = 40
 
 #: Topics that people without an order have, too.
 NEEDS_NO_ORDER = ("human/", "complaint/")
+
+#: Routes whose topics are asked by people without an order, too.
+ANSWERING = ("utter_faq/", "utter_reassure/")
+#: As many of these inside the form, and perhaps there is no order.
+WONDERS = 2
 
 
 class Greet(CaseAction):
@@ -66,7 +71,9 @@ class AskOrderNumber(CaseAction):
         orders = await customers_orders(self.services, tracker) if known else []
         if orders:
             dispatcher.utter_message(response="utter_ask_own_order", choices=[_choice(order) for order in orders])
-        elif str(tracker.get_slot(TOPIC)).startswith(NEEDS_NO_ORDER):
+        elif "address" in named_facts(tracker):
+            dispatcher.utter_message(response="utter_ask_number_too")
+        elif str(tracker.get_slot(TOPIC)).startswith(NEEDS_NO_ORDER) or _only_wonders(tracker):
             dispatcher.utter_message(response="utter_ask_order_if_any")
         else:
             dispatcher.utter_message(response="utter_ask_case_form_order_number")
@@ -87,6 +94,11 @@ class Forget(CaseAction):
             dispatcher.utter_message(response="utter_case_stopped")
         dispatcher.utter_message(response="utter_forgotten")
         return [*CLOSE_FORM, SlotSet("order_number", None), SlotSet("address", None)]
+
+
+def _only_wonders(tracker: Tracker) -> bool:
+    """Whether inside the form general questions and doubts are told, as by somebody who has not ordered yet."""
+    return answers_in_form(tracker, ANSWERING) >= WONDERS
 
 
 def _choice(order: OrderBrief) -> dict[str, str]:

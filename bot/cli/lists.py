@@ -11,8 +11,8 @@ from bot.cli.common import open_database, print_rows
 from bot.models import InboxItem, KnowledgeGap
 from handoff.reports import tickets_as_json
 
-#: Messages of this topic are kept for the shop to read.
-FEEDBACK_TOPIC = "smalltalk/feedback"
+#: Messages of these topics are kept for the shop to read: the bot says that they are passed on.
+FEEDBACK_TOPICS = ("smalltalk/feedback", "smalltalk/compliment", "oos/business")
 
 
 def tickets(as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False) -> None:
@@ -30,8 +30,8 @@ def gaps() -> None:
 
 
 def feedback() -> None:
-    """List the advice and wishes of customers, the newest last."""
-    said = select(InboxItem).where(InboxItem.topic == FEEDBACK_TOPIC).order_by(InboxItem.id)
+    """List advice, praise and business offers, the newest last."""
+    said = select(InboxItem).where(InboxItem.topic.in_(FEEDBACK_TOPICS)).order_by(InboxItem.id)
     with open_database().session_scope() as session:
         for message in session.scalars(said):
             typer.echo(f"{message.received_at:%F %R}  {message.text}")

@@ -82,6 +82,10 @@ class Answers(TemplatedNaturalLanguageGenerator):
         if not message["text"]:
             return None
         message["text"] += talk.smile(utter_action)
+        if message["custom"].get("gaps") and talk.may_offer_to_ask(utter_action):
+            # Only the buttons of this response are used, below the answer's own offer.
+            (_, leave), *_ = self._usable("utter_may_ask", language, values)[0]
+            message["buttons"] = message.get("buttons", []) + leave["buttons"]
         if options := talk.options(utter_action, language) + kwargs.get("choices", []):
             message["buttons"] = options + message.get("buttons", [])
         if topic := talk.topic():

@@ -107,6 +107,10 @@ class Talk:
         calm = self._first_of_turn and _route(utter_action) in CALM and not self._angry()
         return f" {SMILE}" if latest.get("emoji") and calm else ""
 
+    def may_offer_to_ask(self, utter_action: str) -> bool:
+        """Whether a "yes" to an answer without its fact would make it a case: of a question, outside the form."""
+        return self._first_of_turn and not self._in_form and _route(utter_action) == "faq"
+
     def options(self, utter_action: str, language: str) -> list[dict[str, str]]:
         """Buttons for the topics that the message may have been about."""
         if not self._first_of_turn or (utter_action != "utter_unclear" and _route(utter_action) not in ANSWERING):

@@ -178,8 +178,9 @@ class TestOpenTicket:
 
         assert wrong_order == no_order == no_address
         assert wrong_order.responses == ["utter_mismatch"]
-        assert wrong_order.slots == {CONFIRMED: None, MISMATCHES: 1, "order_number": None, "address": None}
-        assert wrong_order.next_action == "case_form"
+        # Both are kept: one of them is mostly right.
+        assert wrong_order.slots == {CONFIRMED: None, MISMATCHES: 1, "requested_slot": CONFIRMED}
+        assert wrong_order.next_action == "action_listen"
         assert tickets() == []
 
     async def test_a_hundred_wrong_pairs_get_the_same_answers(self, run, confirmed, tickets, letters):
@@ -305,7 +306,7 @@ class TestPassOn:
 
         (ticket,) = tickets()
         assert (ticket.topic, ticket.claimed_order, ticket.claimed_address) == ("case/defect", None, None)
-        assert done.responses == ["utter_ticket_unmatched"]
+        assert done.responses == ["utter_ticket_no_address"]
         assert done.closes_form
         assert letters() == [("agents", "ticket")]
 
@@ -360,6 +361,33 @@ class TestCorrectCase:
         done = await run(CorrectCase, tracker(user("no, that's wrong", topic="deny"), order_number="1234"))
 
         assert done.slots == {"order_number": None, "address": None, CONFIRMED: None}
+
+    @pytest.mark.parametrize(
+        ("words", "forgotten"),
+        [("нет, почта другая", "address"), ("wrong number", "order_number"), ("the mail is wrong", "address")],
+    )
+    async def test_what_is_not_objected_to_stays(self, run, tracker, words, forgotten):
+        known = {"order_number": "48213", "address": "m…a@mail.example#1", "requested_slot": CONFIRMED}
+
+        done = await run(CorrectCase, tracker(user(words, topic="deny"), **known))
+
+        assert done.slots == {forgotten: None, CONFIRMED: None}
+
+    async def test_a_button_says_what_is_wrong(self, run, tracker):
+        pressed = user("/correct", topic="correct", entities={"fact": "address"})
+
+        done = await run(CorrectCase, tracker(pressed, order_number="48213", address="m…a@mail.example#1"))
+
+        assert done.slots == {"address": None, CONFIRMED: None}
+
+    async def test_a_plain_no_to_both_is_asked_about(self, run, tracker):
+        known = {"order_number": "48213", "address": "m…a@mail.example#1", "requested_slot": CONFIRMED}
+
+        done = await run(CorrectCase, tracker(user("no", topic="deny"), **known))
+
+        assert done.responses == ["utter_what_to_correct"]
+        assert done.slots == {CONFIRMED: None, "requested_slot": CONFIRMED}
+        assert done.next_action == "action_listen"
 
     @pytest.mark.parametrize("entity", ["order_number", "address"])
     async def test_a_correction_keeps_what_the_message_brought(self, run, tracker, entity):

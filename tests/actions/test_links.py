@@ -240,7 +240,7 @@ class TestTickets:
     ):
         done = await run(OpenTicket, confirmed("47988"))
 
-        assert done.responses == ["utter_mismatch"]
+        assert done.responses == ["utter_mismatch_number"]
         assert (done.slots["order_number"], done.slots["address"]) == (None, KNOWN)
         assert tickets() == []
 
