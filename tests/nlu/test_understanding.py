@@ -17,22 +17,22 @@ pytestmark = pytest.mark.engine
 PAIRS = Path(__file__).parent / "minimal_pairs.tsv"
 
 #: Two points (or one message, where that is more) under the best recall measured, most of it when the examples grew to
-#: 34,500, 2026-11: faq 94.0, case 95.7, smalltalk 89.4, reassure 92.8, oos 92.1, complaint 90.9, human 95.4 %; topics
-#: 89.9 %.
+#: 34,500, 2026-11: faq 94.0, case 95.7, smalltalk 89.4, oos 92.1, human 95.4 %, topics 89.9 %; reassure 94.5 and complaint
+#: 93.9 % with 42,000.
 FLOORS = {
     "faq": 0.92,
     "case": 0.937,
     "smalltalk": 0.874,
-    "reassure": 0.908,
+    "reassure": 0.925,
     "oos": 0.901,
-    "complaint": 0.889,
+    "complaint": 0.919,
     "human": 0.934,
 }
 TOPIC_FLOOR = 0.879
 
-#: Of 60 pairs of messages that share their words and differ in one cue; 56 is the aim, 54 were right when this was
+#: Of 60 pairs of messages that share their words and differ in one cue; 56 is the aim and were right when this was
 #: written. Which pairs are wrong changes by one or two with every training.
-LEAST_PAIRS = 53
+LEAST_PAIRS = 55
 
 
 @dataclass(frozen=True)
