@@ -18,10 +18,14 @@ ADDRESS = re.compile(
 )
 
 #: An address as people spell it: "sophie.brown (at) post.example", "masha собака mail точка ru", "anna @ mail,ru".
+#: Bounded everywhere, or a long text of dots would take a second.
+_SAID_DOT = r"\s{1,3}(?:точка|dot)\s{1,3}"
+_SAID_AT = r"\s{1,3}(?:собак[аи]|собачка)\s{1,3}|(?P<word>\s{1,3}at\s{1,3})"
+_SIGN_AT = r"\s{0,3}(?:@|[(\[]\s?(?:at|a|а|собак[аи]|собачка)\s?[)\]])\s{0,3}"
 SPELT_ADDRESS = re.compile(
-    r"(?P<local>[\w.+-]+(?:\s+(?:точка|dot)\s+[\w+-]+)*)"
-    r"(?:\s*(?:@|[(\[]\s*(?:at|a|а|собак[аи]|собачка)\s*[)\]])\s*|\s+(?:собак[аи]|собачка)\s+|(?P<word>\s+at\s+))"
-    r"(?P<domain>[a-z0-9-]+(?:(?:[.,]|\s+(?:точка|dot)\s+)[a-z0-9-]+)*(?:[.,]|\s+(?:точка|dot)\s+)[a-z]{2,24})\b",
+    rf"(?<![\w.+-])(?P<local>[\w.+-]{{1,64}}(?:{_SAID_DOT}[\w+-]{{1,64}}){{0,4}})"
+    rf"(?:{_SIGN_AT}|{_SAID_AT})"
+    rf"(?P<domain>[a-z0-9-]{{1,63}}(?:(?:[.,]|{_SAID_DOT})[a-z0-9-]{{1,63}}){{0,4}}(?:[.,]|{_SAID_DOT})[a-z]{{2,24}})\b",
     re.IGNORECASE,
 )
 SPELT_DOT = re.compile(r"\s+(?:точка|dot)\s+|,", re.IGNORECASE)
