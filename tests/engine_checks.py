@@ -252,6 +252,7 @@ DOMAIN = {
         "utter_hello": [{"text": "Привет, я бот"}, {"text": "Hello, I'm the bot"}],
         "utter_intro": [{"text": "Я бот"}, {"text": "I'm the bot"}],
         "utter_sorry": [{"text": "Простите"}, {"text": "Sorry"}],
+        "utter_may_ask": [{"text": "Спросить?"}, {"text": "Ask?", "buttons": [{"title": "A", "payload": "/affirm"}]}],
         "utter_overloaded": [{"text": "Работы много"}, {"text": "Much to sew"}],
         "utter_not_helped": [{"text": "Позвать?"}, {"text": "A person?", "buttons": [{"title": "Y", "payload": "/y"}]}],
         "utter_told_all": [{"text": "Это всё"}, {"text": "That is all"}],
@@ -379,13 +380,14 @@ def check_variants_are_counted_for_each_response_alone() -> None:
 
 
 def check_an_unset_fact_is_answered_honestly_and_reported() -> None:
-    """The customer hears that it is not known yet; the shop learns what was asked."""
+    """The customer hears that it is not known yet, with a button to have it asked; the shop learns what was asked."""
     with shop_file():
         message = say(Answers(None, domain()), "utter_faq/care", tracker(language="en"))
 
     assert message is not None
     assert message["text"] == "Not yet.", message
     assert message["custom"] == {"language": "en", "gaps": ["care"]}, message
+    assert [button["payload"] for button in message["buttons"]] == ["/affirm"], message
 
 
 def check_every_unset_fact_of_a_message_is_reported() -> None:

@@ -84,8 +84,8 @@ class Answers(TemplatedNaturalLanguageGenerator):
         message["text"] += talk.smile(utter_action)
         if message["custom"].get("gaps") and talk.may_offer_to_ask(utter_action):
             # Only the buttons of this response are used, below the answer's own offer.
-            (_, leave), *_ = self._usable("utter_may_ask", language, values)[0]
-            message["buttons"] = message.get("buttons", []) + leave["buttons"]
+            for _, leave in self._usable("utter_may_ask", language, values)[0][:1]:
+                message["buttons"] = message.get("buttons", []) + leave.get("buttons", [])
         if options := talk.options(utter_action, language) + kwargs.get("choices", []):
             message["buttons"] = options + message.get("buttons", [])
         if topic := talk.topic():
