@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,11 +34,13 @@ from rasa.shared.importers.importer import TrainingDataImporter  # noqa: E402
 from rasa.shared.nlu.training_data.message import Message  # noqa: E402
 from rasa.shared.nlu.training_data.training_data import TrainingData  # noqa: E402
 from rasa.shared.utils.schemas.events import EVENT_SCHEMA  # noqa: E402
+from scipy.optimize import minimize  # noqa: E402
 
 from bench.spellings import WAYS, came_back, rounds, training_lines  # noqa: E402
 from bot.engine.action_schema import compile_once  # noqa: E402
 from bot.engine.answers import Answers, language_of  # noqa: E402
 from bot.engine.classifier import CACHE_SIZE, TopicClassifier  # noqa: E402
+from bot.engine.descent import descend  # noqa: E402
 from bot.engine.embedding import CACHE, FEW, Pieces, encoded, load_embedding  # noqa: E402
 from bot.engine.features import Features  # noqa: E402
 from bot.engine.manner import manner_of  # noqa: E402
@@ -751,6 +754,27 @@ def check_one_text_is_read_as_the_training_texts_were() -> None:
         found = np.zeros(terms.shape[1], dtype=np.float32)
         found[columns] = values
         assert np.allclose(found, terms[row].toarray()[0], atol=1e-6), text
+
+
+def check_the_descent_ends_where_scipys_does() -> None:
+    """On logistic regression, every point lower than the one before; and nowhere from the lowest point."""
+    numbers = np.random.default_rng(7)
+    rows = numbers.normal(size=(300, 20)).astype(np.float32) * np.geomspace(0.1, 10, 20, dtype=np.float32)
+    signs = np.where(rows @ numbers.normal(size=20) + numbers.normal(size=300) > 0, 1, -1).astype(np.float32)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        margins = signs * (rows @ weights)
+        slope = -(signs / (1 + np.exp(margins))) @ rows + weights
+        return float(np.logaddexp(0, -margins).sum() + weights @ weights / 2), slope
+
+    points = list(islice(descend(loss, np.zeros(20, dtype=np.float32)), 200))
+    values = [loss(point)[0] for point in points]
+    best = minimize(loss, np.zeros(20), jac=True, method="L-BFGS-B")
+    assert points[-1].dtype == np.float32
+    assert all(after <= before for before, after in pairwise(values))
+    assert abs(values[-1] - best.fun) < 1e-4 * best.fun, (values[-1], best.fun)
+    assert np.allclose(points[-1], best.x, atol=0.01), abs(points[-1] - best.x).max()
+    assert not list(descend(lambda point: (float(point @ point), 2 * point), np.zeros(3, dtype=np.float32)))
 
 
 # -------------------------------------------------------------------------------------- training without a package

