@@ -42,6 +42,8 @@ ORDER_NUMBER = re.compile(
 
 #: More digits than an order has: a phone, a card, a parcel. Groups of five and more are numbers of their own.
 LONG_NUMBER = re.compile(r"(?<!\w)\+?\d(?:[ ()-]{0,2}\d){10,}")
+#: What stands before a number tells what it is, within as many characters.
+WORDS_BEFORE = 40
 #: What says of the number behind it that it is no order's.
 OTHER_NUMBER = re.compile(
     r"\b(?:индекс|карт[аеуы]|карто[йю]|виз[аы]|тел(?:ефон)?|трек\w*|кв|квартира|"
@@ -49,6 +51,17 @@ OTHER_NUMBER = re.compile(
     r"[ .:]*(?:(?:номер|number|no|is)[ .:]*)?$",
     re.IGNORECASE,
 )
+#: Money: a sign before the number, a currency behind it.
+MONEY_BEFORE = re.compile(r"[£$€₽]\s?$")
+MONEY_BEHIND = re.compile(r"\s?(?:[£$€₽]|(?:руб\w*|р|тыс\w*|eur|euros?|usd|gbp|pounds?|dollars?)(?![\w-]))", re.I)
+#: A day, as "12.10.2026" or "2026-10-12".
+DAY = re.compile(r"(?<!\d)(?:\d{4}-\d{1,2}-\d{1,2}|\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2}))(?!\d)")
+#: Beside a number that is none of these, a sum, a size or a year is no order.
+PAID_OR_WORN = re.compile(
+    r"\b(?:paid|charged|cost|заплатил\w*|оплатил\w*|списал\w*|сумм[аыу]|размер\w*|size)\s?(?:за|на|of)?\s?$",
+    re.IGNORECASE,
+)
+YEAR = re.compile(r"(?:19|20)\d\d")
 #: A bank card's number, in one piece or in groups. The few shorter than this are as long as a parcel's.
 CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){14,18}(?!\d)")
 
@@ -119,19 +132,24 @@ def find_order_numbers(text: str) -> list[tuple[int, int, str]]:
     """Order numbers in a text as (start, end, normalised), in order; addresses are not searched.
 
     A bare number needs at least four digits ("12345"); three are enough after a number sign or letters ("№ 123").
+    Sums and days are none; what may be a size or a year counts where there is nothing better.
     """
-    without_addresses = ADDRESS_REFERENCE.sub(lambda found: " " * len(found.group()), text)
-    without_addresses = ADDRESS.sub(lambda found: " " * len(found.group()), without_addresses)
-    plain = LONG_NUMBER.sub(_without_long_number, without_addresses)
-    found = []
+    plain = text
+    for hidden in (ADDRESS_REFERENCE, ADDRESS, DAY):
+        plain = hidden.sub(lambda found: " " * len(found.group()), plain)
+    plain = LONG_NUMBER.sub(_without_long_number, plain)
+    sure: list[tuple[int, int, str]] = []
+    doubtful: list[tuple[int, int, str]] = []
     for match in ORDER_NUMBER.finditer(plain):
-        if OTHER_NUMBER.search(plain[: match.start()]):
+        before, behind = plain[max(0, match.start() - WORDS_BEFORE) : match.start()], plain[match.end() :]
+        if OTHER_NUMBER.search(before) or MONEY_BEFORE.search(before) or MONEY_BEHIND.match(behind):
             continue
         number = normalise_order_number(match["number"])
         digits = sum(character.isdigit() for character in number)
         if digits >= 4 or match["sign"] or number != number.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
-            found.append((match.start(), match.end(), number))
-    return found
+            unlike = PAID_OR_WORN.search(before) or YEAR.fullmatch(match.group())
+            (doubtful if unlike else sure).append((match.start(), match.end(), number))
+    return sure or doubtful
 
 
 def _without_long_number(found: re.Match[str]) -> str:
