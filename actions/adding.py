@@ -12,6 +12,7 @@ from actions.conversation import (
     message_key,
     named_addresses,
     named_facts,
+    named_numbers,
     times_angry,
     topic,
     urgency,
@@ -56,9 +57,7 @@ async def other_address(services: Services, tracker: Tracker) -> Ticket | None:
 
 async def late_facts(services: Services, tracker: Tracker) -> Ticket | None:
     """The ticket that lacked the number or the address of the latest message; else None."""
-    entities = tracker.latest_message.get("entities", [])
-    numbers = [str(entity["value"]) for entity in entities if entity["entity"] == "order_number"]
-    named = named_addresses(tracker)
+    numbers, named = named_numbers(tracker), named_addresses(tracker)
 
     def work(session: Session) -> Ticket | None:
         number, reference = (found[-1] if found else None for found in (numbers, named))

@@ -21,6 +21,7 @@ from actions.conversation import (
     last_question,
     message_key,
     named_facts,
+    named_numbers,
     times_angry,
     told_before,
     topic,
@@ -39,6 +40,7 @@ from actions.form import (
     begun,
     bound_address,
 )
+from actions.inside import CANCEL, NoteInForm, OfferPassOn, SayUnsent, is_vague_cancel
 from actions.links import AskOrderNumber, Forget, Greet
 from actions.marks import MARKED, TakeMark, TakeMarkWords, was_just_marked
 from actions.metrics import CASE_SECONDS
@@ -73,9 +75,6 @@ ANGRY_BEFORE_HANDING_OVER = 2
 
 #: The form stays open and does not ask by itself: its buttons would take the place of those of the message.
 LISTEN: Events = [ActiveLoop("case_form"), SlotSet("requested_slot", CONFIRMED), FollowupAction("action_listen")]
-
-#: Said by somebody who takes the talk for finished.
-LEAVING = ("smalltalk/thanks", "smalltalk/bye")
 
 
 class BeginCase(CaseAction):
@@ -153,6 +152,8 @@ class ValidateCaseForm(CaseAction):
         if tracker.get_slot("requested_slot") == "address" and _broken_address(tracker):
             dispatcher.utter_message(response="utter_broken_address")
             return [SlotSet("address", None)]
+        if len(numbers := named_numbers(tracker)) > 1:
+            dispatcher.utter_message(response="utter_more_orders", orders=", ".join(numbers), taken=numbers[-1])
         about, known = topic(tracker), str(tracker.get_slot(TOPIC) or GENERAL_TOPIC)
         if form_was_open(tracker) and times_angry(tracker) >= ANGRY_BEFORE_HANDING_OVER:
             # No slot is asked for any more: the form ends, and the ticket is opened with what there is. (The topic is
@@ -162,8 +163,10 @@ class ValidateCaseForm(CaseAction):
         problem = problem and _told_surely(tracker, about)
         if not form_was_open(tracker) or not problem or about == known:
             return []
+        if is_vague_cancel(tracker):
+            return []
         dispatcher.utter_message(response=f"utter_{about}")
-        if known.startswith(ADDING_TOPICS):
+        if known.startswith(ADDING_TOPICS) or about == CANCEL:
             return [SlotSet(TOPIC, about), SlotSet(WORDS, customers_words(tracker))]
         return [SlotSet(TOPIC, known)]
 
@@ -187,21 +190,6 @@ class CorrectCase(CaseAction):
             return [*await asked_anew(self.services, tracker), SlotSet(CONFIRMED, None)]
         dispatcher.utter_message(response="utter_what_to_correct")
         return [SlotSet(CONFIRMED, None), *LISTEN]
-
-
-class SayUnsent(CaseAction):
-    """Whoever thanks or says goodbye inside the form hears that nothing has been passed on."""
-
-    def name(self) -> str:
-        """See `rasa_sdk.Action.name`."""
-        return "action_say_unsent"
-
-    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        """See `rasa_sdk.Action.run`."""
-        about, _ = understood(tracker)
-        if about in LEAVING:
-            dispatcher.utter_message(response="utter_not_sent_yet")
-        return []
 
 
 class EndCase(CaseAction):
@@ -255,21 +243,6 @@ class OpenTicket(CaseAction):
         return [*events, *LISTEN]
 
 
-class OfferPassOn(CaseAction):
-    """The customer has no number, or no address, at hand: offers to pass the case on without, and goes on listening."""
-
-    def name(self) -> str:
-        """See `rasa_sdk.Action.name`."""
-        return "action_offer_pass_on"
-
-    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        """See `rasa_sdk.Action.run`."""
-        address_asked = tracker.get_slot("requested_slot") == "address"
-        dispatcher.utter_message(response="utter_no_address" if address_asked else "utter_no_number")
-        # Rasa sets a form aside that did not understand a message; named again, it takes a number in the next one.
-        return [ActiveLoop("case_form"), FollowupAction("action_listen")]
-
-
 class PassOn(CaseAction):
     """The customer wants the case passed on as it is: an unverified ticket."""
 
@@ -299,7 +272,7 @@ class NoOrder(CaseAction):
 def all_actions(services: Services) -> list[CaseAction]:
     """Every action that domain.yml names."""
     of_form = (BeginCase, TakeYes, ValidateCaseForm, AskOrderNumber, CorrectCase, SayUnsent, EndCase, OpenTicket)
-    ends = (OfferPassOn, PassOn, NoOrder, BeginOtherCase)
+    ends = (NoteInForm, OfferPassOn, PassOn, NoOrder, BeginOtherCase)
     others = (TakeUnclear, TakeAside, TakePhoto, TakeIdentifiers, TakeMark, TakeMarkWords, Greet, Forget)
     return [kind(services) for kind in (*of_form, *ends, *others)]
 
@@ -406,7 +379,7 @@ def _belongs(about: str, ticket: Ticket, tracker: Tracker) -> bool:
 
     What is said after a low mark is said about it, whatever the topic.
     """
-    named = [e["value"] for e in tracker.latest_message.get("entities", []) if e["entity"] == "order_number"]
+    named = named_numbers(tracker)
     if named and named[-1] not in (ticket.order_number, normalise_order_number(ticket.claimed_order or "")):
         return False
     marked = tracker.get_slot(MARKED) == str(ticket.number) and was_just_marked(tracker)

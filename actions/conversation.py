@@ -58,6 +58,13 @@ def named_facts(tracker: Tracker) -> set[str]:
     return found & {"order_number", "address"}
 
 
+def named_numbers(tracker: Tracker) -> list[str]:
+    """The different order numbers that the latest message holds, in order; the last is the one the slot took."""
+    entities = tracker.latest_message.get("entities", [])
+    named = [str(found["value"]) for found in entities if found["entity"] == "order_number"]
+    return list(dict.fromkeys(reversed(named)))[::-1]
+
+
 def fact_meant(tracker: Tracker) -> str | None:
     """Which of "order_number" and "address" the customer wants to correct, by button or words; None if none is said."""
     pressed = [entity["value"] for entity in tracker.latest_message.get("entities", []) if entity["entity"] == "fact"]

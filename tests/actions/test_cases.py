@@ -23,7 +23,6 @@ from actions.cases import (
     CorrectCase,
     EndCase,
     NoOrder,
-    OfferPassOn,
     OpenTicket,
     PassOn,
     TakePhoto,
@@ -282,19 +281,6 @@ class TestOpenTicket:
         assert services.desk.notices.announced == [(opened.number, "ticket_disputed")]
         assert done.responses == ["utter_mismatch"]
         assert len(tickets()) == 1
-
-
-class TestOfferPassOn:
-    @pytest.mark.parametrize(
-        ("asked_for", "response"), [("order_number", "utter_no_number"), ("address", "utter_no_address")]
-    )
-    async def test_what_is_not_at_hand_may_be_left_out(self, run, tracker, asked_for, response):
-        asked = tracker(user("I don't remember", topic="no_number"), requested_slot=asked_for)
-
-        done = await run(OfferPassOn, asked)
-
-        assert done.responses == [response]
-        assert not done.closes_form
 
 
 class TestPassOn:
@@ -586,11 +572,11 @@ class TestValidateCaseForm:
     def inside(self, tracker):
         """A message inside the form."""
 
-        def build(about, known):
+        def build(about, known, text="they are torn, too"):
             return tracker(
                 user("...", "k1", topic=known),
                 FORM_OPENED,
-                user("they are torn, too", "k2", topic=about),
+                user(text, "k2", topic=about),
                 **{TOPIC: known},
             )
 
@@ -610,6 +596,27 @@ class TestValidateCaseForm:
 
         assert done.responses == ["utter_case/defect"]
         assert done.slots == {TOPIC: "case/defect", WORDS: "they are torn, too"}
+
+    async def test_an_order_to_cancel_is_what_the_case_is_about_from_then_on(self, run, inside):
+        """Sewing does not wait until somebody has read about the delay."""
+        done = await run(ValidateCaseForm, inside("case/cancel", "case/delay", "then cancel my order"))
+
+        assert done.responses == ["utter_case/cancel"]
+        assert done.slots == {TOPIC: "case/cancel", WORDS: "then cancel my order"}
+
+    async def test_what_may_be_the_case_or_the_order_is_left_to_a_question(self, run, inside):
+        done = await run(ValidateCaseForm, inside("case/cancel", "case/delay", "cancel that"))
+
+        assert (done.responses, done.events) == ([], [])
+
+    async def test_who_names_two_orders_hears_which_one_the_case_goes_under(self, run, tracker):
+        message = user("51337 and 51379 are late", topic="case/delay", entities={"order_number": "51337"})
+        message["parse_data"]["entities"] += user("", entities={"order_number": "51379"})["parse_data"]["entities"]
+
+        done = await run(ValidateCaseForm, tracker(message, **{TOPIC: "case/delay"}))
+
+        assert done.said[0]["response"] == "utter_more_orders"
+        assert (done.said[0]["orders"], done.said[0]["taken"]) == ("51337, 51379", "51379")
 
     @pytest.mark.parametrize("about", ["case/delay", "faq/care", "affirm", "human/callback", "case/ticket_followup"])
     async def test_what_is_no_new_problem_is_left_to_the_rules(self, run, inside, about):

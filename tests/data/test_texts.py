@@ -56,7 +56,7 @@ MARKUP = re.compile(r"{%.*?%}|{{.*?}}|{#.*?#}|<style.*?</style>|<[^>]*>|^\s*#.*?
 
 #: What `Shop.words` fills in, and what an action hands over with its response.
 SHOP_WORDS = {"shop", "hours", "agents", "agent", "first_answer"}
-CASE_WORDS = {"order_number", "address", "ticket", "masked", "deadline"}
+CASE_WORDS = {"order_number", "address", "ticket", "masked", "deadline", "orders", "taken"}
 NOTICE_WORDS = {"agent", "ticket", "masked", "megabytes", "characters"}
 
 #: Something went wrong for the customer: the first sentence is an apology, and nothing is cheerful.
