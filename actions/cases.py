@@ -40,7 +40,7 @@ from actions.form import (
     begun,
     bound_address,
 )
-from actions.inside import CANCEL, NoteInForm, OfferPassOn, SayUnsent, is_vague_cancel
+from actions.inside import CANCEL, NoteAside, NoteInForm, OfferPassOn, SayUnsent, is_vague_cancel
 from actions.links import AskOrderNumber, Forget, Greet
 from actions.marks import MARKED, TakeMark, TakeMarkWords, was_just_marked
 from actions.metrics import CASE_SECONDS
@@ -272,7 +272,7 @@ class NoOrder(CaseAction):
 def all_actions(services: Services) -> list[CaseAction]:
     """Every action that domain.yml names."""
     of_form = (BeginCase, TakeYes, ValidateCaseForm, AskOrderNumber, CorrectCase, SayUnsent, EndCase, OpenTicket)
-    ends = (NoteInForm, OfferPassOn, PassOn, NoOrder, BeginOtherCase)
+    ends = (NoteInForm, NoteAside, OfferPassOn, PassOn, NoOrder, BeginOtherCase)
     others = (TakeUnclear, TakeAside, TakePhoto, TakeIdentifiers, TakeMark, TakeMarkWords, Greet, Forget)
     return [kind(services) for kind in (*of_form, *ends, *others)]
 

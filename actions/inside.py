@@ -12,6 +12,7 @@ from rasa_sdk.types import DomainDict
 from actions.conversation import customers_words, named_facts, topic, understood
 from actions.form import TOPIC, Events
 from actions.services import CaseAction
+from actions.unasked import NEVER_OF_A_TICKET
 
 #: The wish that an order be cancelled.
 CANCEL = "case/cancel"
@@ -22,6 +23,11 @@ ORDER_WORDS = re.compile(
 
 #: Rasa sets a form aside that did not understand a message; named again, it takes its answer from the next one.
 STAY: Events = [ActiveLoop("case_form"), FollowupAction("action_listen")]
+
+#: Inside the form a question, doubt or remark read less surely than this is more of the case.
+SURE_ASIDE = 0.6
+#: Read inside the form, these are a size, a phone's model, a street.
+MOSTLY_OF_THE_CASE = ("oos/gibberish", "oos/spam")
 
 #: Said by somebody who takes the talk for finished.
 LEAVING = ("smalltalk/thanks", "smalltalk/bye")
@@ -39,9 +45,24 @@ class NoteInForm(CaseAction):
         if is_vague_cancel(tracker):
             dispatcher.utter_message(response="utter_cancel_what")
             return STAY
-        asks = "?" in customers_words(tracker)
-        dispatcher.utter_message(response="utter_question_noted" if asks else "utter_case_noted")
+        _note(dispatcher, tracker)
         return []
+
+
+class NoteAside(CaseAction):
+    """A question, doubt, small talk or something not ours, read inside the form: noted if it is rather of the case."""
+
+    def name(self) -> str:
+        """See `rasa_sdk.Action.name`."""
+        return "action_note_aside"
+
+    async def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        """See `rasa_sdk.Action.run`."""
+        about, sure = understood(tracker)
+        if about not in MOSTLY_OF_THE_CASE and (about in NEVER_OF_A_TICKET or sure >= SURE_ASIDE):
+            return []
+        _note(dispatcher, tracker)
+        return [FollowupAction("case_form")]
 
 
 class SayUnsent(CaseAction):
@@ -78,3 +99,8 @@ def is_vague_cancel(tracker: Tracker) -> bool:
     words = customers_words(tracker)
     known = tracker.get_slot(TOPIC) == CANCEL
     return topic(tracker) == CANCEL and not known and not named_facts(tracker) and not ORDER_WORDS.search(words)
+
+
+def _note(dispatcher: CollectingDispatcher, tracker: Tracker) -> None:
+    asks = "?" in customers_words(tracker)
+    dispatcher.utter_message(response="utter_question_noted" if asks else "utter_case_noted")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 from rasa_sdk.events import SlotSet
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.interfaces import Tracker
 from rasa_sdk.types import DomainDict
 
-from actions.conversation import answers_in_form, named_facts, tapped_link
+from actions.conversation import answers_in_form, customers_words, named_facts, tapped_link
 from actions.form import CLOSE_FORM, TOPIC, Events, customers_orders
 from actions.services import CaseAction
 from handoff.crm.port import CrmUnavailable, OrderBrief
@@ -21,7 +22,13 @@ from handoff.links import bind, forget, is_token
 LONGEST_TITLE = 40
 
 #: Topics that people without an order have, too.
-NEEDS_NO_ORDER = ("human/", "complaint/")
+NEEDS_NO_ORDER = ("human/", "complaint/", "case/site_problem", "case/account_", "case/design_payout")
+#: So somebody says that he has none.
+NO_ORDER = re.compile(
+    r"\b(?:нет (?:ещ[её] )?заказа|заказа (?:у меня )?(?:ещ[её] |пока )?нет|ещ[её] не заказ|"
+    r"no order\b(?! n)|(?:not|n't|never) ordered (?:yet|anything))",
+    re.IGNORECASE,
+)
 
 #: Routes whose topics are asked by people without an order, too.
 ANSWERING = ("utter_faq/", "utter_reassure/")
@@ -73,7 +80,7 @@ class AskOrderNumber(CaseAction):
             dispatcher.utter_message(response="utter_ask_own_order", choices=[_choice(order) for order in orders])
         elif "address" in named_facts(tracker):
             dispatcher.utter_message(response="utter_ask_number_too")
-        elif str(tracker.get_slot(TOPIC)).startswith(NEEDS_NO_ORDER) or _only_wonders(tracker):
+        elif _may_have_no_order(tracker):
             dispatcher.utter_message(response="utter_ask_order_if_any")
         else:
             dispatcher.utter_message(response="utter_ask_case_form_order_number")
@@ -96,9 +103,14 @@ class Forget(CaseAction):
         return [*CLOSE_FORM, SlotSet("order_number", None), SlotSet("address", None)]
 
 
-def _only_wonders(tracker: Tracker) -> bool:
-    """Whether inside the form general questions and doubts are told, as by somebody who has not ordered yet."""
-    return answers_in_form(tracker, ANSWERING) >= WONDERS
+def _may_have_no_order(tracker: Tracker) -> bool:
+    """Whether the topic needs no order, the customer says that there is none, or he only wonders.
+
+    General questions and doubts inside the form are told by people who have not ordered yet.
+    """
+    needs_none = str(tracker.get_slot(TOPIC)).startswith(NEEDS_NO_ORDER)
+    wonders = answers_in_form(tracker, ANSWERING) >= WONDERS
+    return needs_none or wonders or bool(NO_ORDER.search(customers_words(tracker)))
 
 
 def _choice(order: OrderBrief) -> dict[str, str]:

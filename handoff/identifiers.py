@@ -47,8 +47,9 @@ WORDS_BEFORE = 40
 #: What says of the number behind it that it is no order's.
 OTHER_NUMBER = re.compile(
     r"\b(?:индекс|карт[аеуы]|карто[йю]|виз[аы]|тел(?:ефон)?|трек\w*|кв|квартира|"
-    r"post ?code|postal code|zip(?: code)?|card|visa|mastercard|phone|mobile|track(?:ing)?|flat|apt|apartment)"
-    r"[ .:]*(?:(?:номер|number|no|is)[ .:]*)?$",
+    r"post ?code|postal code|zip(?: code)?|card|visa|mastercard|phone|mobile|track(?:ing)?|flat|apt|apartment|"
+    r"ending|ends|заканчивается|оканчивается|last four(?: digits)?|последние (?:четыре )?цифры)"
+    r"[ .:]*(?:(?:номер|number|no|is|in|with|на)[ .:]*)?$",
     re.IGNORECASE,
 )
 #: Money: a sign before the number, a currency behind it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actions.form import TOPIC
-from actions.inside import NoteInForm, OfferPassOn
+from actions.inside import NoteAside, NoteInForm, OfferPassOn
 
 from .conversations import user
 
@@ -50,3 +50,27 @@ class TestNoteInForm:
         done = await run(NoteInForm, tracker(user(text, topic="case/cancel"), **{TOPIC: about}))
 
         assert done.responses == ["utter_case_noted"]
+
+
+class TestNoteAside:
+    @pytest.mark.parametrize(
+        ("topic", "sure", "noted"),
+        [
+            ("faq/care", 0.9, False),
+            ("faq/care", 0.5, True),
+            ("oos/offtopic", 0.9, False),
+            ("oos/spam", 0.98, True),
+            ("oos/gibberish", 0.98, True),
+            ("oos/privacy_probe", 0.4, False),
+            ("smalltalk/thanks", 0.4, False),
+        ],
+    )
+    async def test_what_is_rather_of_the_case_goes_with_it(self, run, tracker, topic, sure, noted):
+        """An iPhone is named because the site fails there, not to sell one."""
+        message = user("on my phone, an iPhone", topic=topic)
+        message["parse_data"]["intent"]["confidence"] = sure
+
+        done = await run(NoteAside, tracker(message, **{TOPIC: "case/site_problem"}))
+
+        assert done.responses == (["utter_case_noted"] if noted else [])
+        assert done.next_action == ("case_form" if noted else None)

@@ -190,6 +190,20 @@ class TestAskOrderNumber:
 
         assert (done.responses, "choices" in done.said[0]) == (["utter_ask_case_form_order_number"], False)
 
+    @pytest.mark.parametrize(
+        ("text", "about", "if_any"),
+        [
+            ("no order yet, the site won't let me pay", "case/payment_problem", True),
+            ("нет заказа, не могу же оплатить", "case/payment_problem", True),
+            ("I have no order number", "case/payment_problem", False),
+            ("the site shows an error", "case/site_problem", True),
+        ],
+    )
+    async def test_who_may_have_no_order_can_say_so(self, run, tracker, text, about, if_any):
+        done = await run(AskOrderNumber, tracker(user(text, topic=about), **{TOPIC: about}))
+
+        assert done.responses == ["utter_ask_order_if_any" if if_any else "utter_ask_case_form_order_number"]
+
     async def test_the_reference_alone_opens_nothing(self, run, tracker, bound):
         """It can be typed; only the binding of this very conversation counts."""
         elsewhere = tracker(user("late!", topic="case/delay"), sender_id="web:somebody-else", address=KNOWN)

@@ -38,6 +38,9 @@ from handoff.identifiers import find_order_numbers, mask_cards, spell_out
         ("заказ 48377 от 3.11.2026", ["48377"]),
         ("in 2026 I ordered 47902", ["47902"]),
         ("№ 2026", ["2026"]),
+        ("it was the visa ending 4421", []),
+        ("the card ends in 4421, order 48120", ["48120"]),
+        ("карта заканчивается на 4421", []),
         ("номер 2026", ["2026"]),
     ],
 )
