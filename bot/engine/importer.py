@@ -15,6 +15,7 @@ from typing import Any
 from joblib import Parallel, delayed
 from rasa.shared.importers.rasa import RasaFileImporter
 from rasa.shared.nlu.constants import INTENT_RESPONSE_KEY, RESPONSE, TEXT
+from rasa.shared.nlu.training_data.formats import rasa_yaml
 from rasa.shared.nlu.training_data.loading import load_data
 from rasa.shared.nlu.training_data.message import Message
 from rasa.shared.nlu.training_data.training_data import TrainingData
@@ -26,13 +27,6 @@ class Example(Message):
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
-
-    @classmethod
-    def of(cls, message: Message) -> Example:
-        """The same message as an example."""
-        example = cls()
-        example.__dict__.update(message.__dict__)
-        return example
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Example:
         return self
@@ -71,8 +65,8 @@ class ExamplesImporter(RasaFileImporter):
 
 def _read(path: str) -> TrainingData:
     """One file; the fingerprints, of which a training needs every one, are computed here, on every core."""
+    rasa_yaml.Message = Example  # what Rasa's reader makes of each line
     data = load_data(path)
-    data.training_examples = [Example.of(message) for message in data.training_examples]
     for example in data.training_examples:
         example.fingerprint()
     return data
