@@ -82,7 +82,7 @@ class TopicClassifier(IntentClassifier, GraphComponent):
             "threshold": 0.35,
             "familiarity": 0.35,
             "order_weight": 8.0,
-            "case_weight": 1.6,
+            "case_weight": 1.8,
             "sentence_threshold": 0.99,
             "case_ahead": 0.05,
             "case_behind": 0.3,

@@ -41,6 +41,8 @@ UNCLEAR = {
         "delivery, another address",
         "promo code, not applied",
         "zip, warranty",
+        "parcel tracking, number",
+        "order by phone, paid",
     ],
 }
 BUTTON = {"ru": "Это про мой заказ", "en": "It's about my order"}
